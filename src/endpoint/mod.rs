@@ -1,0 +1,49 @@
+//! What a line connects to: endpoint addresses, and what streams an endpoint turned out to have.
+//!
+//! Pure. An endpoint's address may hold a password: `Debug` and `Display` show it redacted.
+
+mod address;
+
+pub use address::{Endpoint, EndpointError, RtspTransport, TestPattern};
+
+/// What an endpoint sends, known once it is open.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Streams {
+    pub video: Option<VideoStream>,
+    pub audio: Option<AudioStream>,
+}
+
+/// A video stream as the endpoint sends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VideoStream {
+    pub codec: VideoCodec,
+    /// H.264: profile_idc, constraint flags, level_idc, from its SPS.
+    pub profile_level_id: Option<[u8; 3]>,
+    pub width: u32,
+    pub height: u32,
+}
+
+/// An audio stream as the endpoint sends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AudioStream {
+    pub codec: AudioCodec,
+    /// Hz.
+    pub rate: u32,
+    pub channels: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VideoCodec {
+    H264,
+    /// Seen, and not carried yet: its readable name.
+    Other(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AudioCodec {
+    Pcmu,
+    Pcma,
+    Opus,
+    /// Anything else that can be decoded, to be transcoded to Opus: its readable name.
+    Other(String),
+}

@@ -1,0 +1,230 @@
+//! Everything GStreamer. Takes [`Command`]s, emits [`Event`]s: plain data, so that a line's media could live in a process of its own.
+//!
+//! GStreamer is a C library with threads: callbacks hold weak references and only send events, nothing in them can panic, and
+//! teardown is off the streaming threads with a deadline.
+
+use std::time::Duration;
+
+use crate::endpoint::{Endpoint, Streams};
+use crate::sdp;
+
+/// One call, for the life of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId(pub u64);
+
+impl std::fmt::Display for CallId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "c{}", self.0)
+    }
+}
+
+/// A line's name, as configured.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LineName(pub String);
+
+impl std::fmt::Display for LineName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What media is told at its start.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub lines: Vec<LineSettings>,
+    pub ice: IceSettings,
+}
+
+#[derive(Debug, Clone)]
+pub struct LineSettings {
+    pub name: LineName,
+    pub endpoint: Endpoint,
+    /// How long a source without callers stays open.
+    pub idle: Duration,
+    /// Opened at start and never closed.
+    pub keep_warm: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct IceSettings {
+    /// `stun:host:port`
+    pub stun: Vec<String>,
+    pub turn: Vec<TurnServer>,
+    /// UDP ports for candidates.
+    pub ports: Option<(u16, u16)>,
+    /// Public addresses of a 1:1 NAT: each local host candidate is repeated with these.
+    pub advertise: Vec<std::net::IpAddr>,
+    /// Which local addresses become candidates; all but loopback when empty.
+    pub bind: Vec<std::net::IpAddr>,
+}
+
+/// A TURN server of ours. `Debug` shows no credential.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TurnServer {
+    pub url: String,
+    pub username: String,
+    pub credential: String,
+}
+
+impl std::fmt::Debug for TurnServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TurnServer").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// What media is asked to do.
+#[derive(Debug)]
+pub enum Command {
+    /// Takes a lease on the line's hub, opening it if it is idle. Answered by `SourceReady` or `SourceFailed`.
+    OpenSource {
+        call: CallId,
+        line: LineName,
+    },
+    /// Builds the peer and makes its answer. Needs the lease. Answered by `AnswerReady` or `PeerFailed`.
+    OpenPeer {
+        call: CallId,
+        offer: Box<sdp::Offer>,
+        plan: sdp::Plan,
+    },
+    AddCandidate {
+        call: CallId,
+        candidate: sdp::Candidate,
+    },
+    /// Takes the peer (if any) and the lease down. Always answered by `Closed`.
+    Close {
+        call: CallId,
+    },
+}
+
+/// What media tells.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    SourceReady {
+        call: CallId,
+        streams: Streams,
+    },
+    SourceFailed {
+        call: CallId,
+        error: SourceError,
+    },
+    AnswerReady {
+        call: CallId,
+        sdp: String,
+    },
+    /// A candidate gathered after the answer: for kind 14302.
+    LateCandidate {
+        call: CallId,
+        candidate: String,
+        mid: String,
+        index: u32,
+    },
+    /// DTLS is connected and the certificate is the one that the offer names; taps have joined.
+    Secured {
+        call: CallId,
+    },
+    /// The first packet of the line's media went to the caller.
+    FirstMedia {
+        call: CallId,
+    },
+    /// Once a second while the call is live.
+    Stats {
+        call: CallId,
+        stats: PeerStats,
+    },
+    PeerFailed {
+        call: CallId,
+        error: PeerError,
+    },
+    Closed {
+        call: CallId,
+        teardown: Teardown,
+    },
+    /// The line's source changed its state.
+    Line {
+        line: LineName,
+        state: SourceState,
+    },
+}
+
+/// What a line's source is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceState {
+    Idle,
+    Opening,
+    Open {
+        streams: Streams,
+        callers: usize,
+    },
+    /// The source went away; it is tried again.
+    Reopening {
+        error: SourceError,
+        tries: u32,
+    },
+}
+
+/// What flowed in a call so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PeerStats {
+    pub sent_video: TrackStats,
+    pub sent_audio: TrackStats,
+    pub received_video: TrackStats,
+    pub received_audio: TrackStats,
+    /// Frames that a slow caller lost, up to the next keyframe.
+    pub frames_skipped: u64,
+    /// Keyframe requests (PLI, FIR) of the caller.
+    pub keyframe_requests: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TrackStats {
+    pub packets: u64,
+    pub bytes: u64,
+    /// Frames (video) or packets (audio).
+    pub frames: u64,
+    /// Packets lost, as the receiver counts.
+    pub lost: u64,
+}
+
+/// How a peer came down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Teardown {
+    pub took: Duration,
+    /// It did not come down within its deadline, and was left behind.
+    pub leaked: bool,
+}
+
+/// Why a line's source cannot be opened, or went away. No variant holds an address with a password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    #[error("no such line")]
+    NoSuchLine,
+    #[error("the camera cannot be reached")]
+    Unreachable,
+    #[error("the camera refuses the user name or password")]
+    Unauthorized,
+    #[error("the camera has no such stream")]
+    NotFound,
+    #[error("the camera sends no media")]
+    Silent,
+    #[error("the camera closed the connection")]
+    Closed,
+    #[error("the camera's {0} cannot be read")]
+    Unsupported(String),
+    #[error("GStreamer: {0}")]
+    GStreamer(String),
+}
+
+/// Why a peer failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PeerError {
+    #[error("the certificate is not the one that the offer names")]
+    FingerprintMismatch,
+    #[error("ICE found no path")]
+    IceFailed,
+    #[error("the caller fell silent")]
+    ConsentLost,
+    #[error("the caller closed the connection")]
+    ClosedByCaller,
+    #[error("GStreamer: {0}")]
+    GStreamer(String),
+}
