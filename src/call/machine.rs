@@ -29,6 +29,7 @@ pub enum State {
 
 /// What happened, told to the machine.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "an input is moved once, into the machine, and never kept")]
 pub enum Input {
     /// An opened event for this session, signed by whoever: the machine checks.
     Signal(Signal),
