@@ -113,18 +113,6 @@ pub struct Report {
     pub milestones: Milestones,
 }
 
-/// What the machine asks of `sdp`: named here so that the machine's tests can decide what an SDP is worth.
-#[derive(Debug, Clone, Copy)]
-struct Negotiation {
-    guard: fn(&str) -> Result<sdp::Offer, sdp::SdpReject>,
-    plan: fn(&sdp::Offer, &Streams) -> Result<sdp::Plan, sdp::NoCommonCodec>,
-    candidate: fn(&str) -> Result<Option<sdp::Candidate>, sdp::SdpReject>,
-}
-
-impl Negotiation {
-    const REAL: Self = Self { guard: sdp::guard_offer, plan: sdp::plan, candidate: sdp::Candidate::read };
-}
-
 /// A [`State`] with what belongs to it.
 #[derive(Debug)]
 enum Phase {
@@ -144,7 +132,6 @@ pub struct Call {
     /// The offer's. Its author is the only one who may speak in this call.
     envelope: Envelope,
     timing: Timing,
-    negotiation: Negotiation,
     phase: Phase,
     /// When the offer stops ringing.
     rings_until: Millis,
@@ -159,15 +146,10 @@ pub struct Call {
 impl Call {
     /// A call that comes in: `offer` passed the access policy and the limits, and its body is an offer.
     pub fn answering(now: Millis, offer: Signal, timing: Timing) -> (Self, Vec<Action>) {
-        Self::answering_with(Negotiation::REAL, now, offer, timing)
-    }
-
-    fn answering_with(negotiation: Negotiation, now: Millis, offer: Signal, timing: Timing) -> (Self, Vec<Action>) {
         let Signal { envelope, body } = offer;
         let mut call = Self {
             envelope,
             timing,
-            negotiation,
             phase: Phase::Offered,
             rings_until: now.plus(LONGEST_RING),
             candidates: Vec::new(),
@@ -180,7 +162,7 @@ impl Call {
             Body::Offer(offer) => {
                 let said = Millis(offer.rings_until().saturating_mul(1000));
                 call.rings_until = call.rings_until.min(said);
-                match (call.negotiation.guard)(&offer.sdp) {
+                match sdp::guard_offer(&offer.sdp) {
                     Ok(guarded) => {
                         call.phase = Phase::Opening { offer: Box::new(guarded) };
                         out.push(Action::OpenSource);
@@ -289,7 +271,7 @@ impl Call {
             State::Answering | State::Connecting | State::Live => true,
             State::Closing | State::Ended => return self.ignore(),
         };
-        match (self.negotiation.candidate)(&candidate.candidate) {
+        match sdp::Candidate::read(&candidate.candidate) {
             // Callers send a candidate again when a relay may have dropped it.
             Ok(Some(candidate)) if self.candidates.contains(&candidate) => {}
             Ok(Some(candidate)) if self.candidates.len() < MAX_CANDIDATES => {
@@ -306,7 +288,7 @@ impl Call {
     fn source_ready(&mut self, now: Millis, streams: &Streams, out: &mut Vec<Action>) {
         let Phase::Opening { offer } = &self.phase else { return };
         self.milestones.source_ready = Some(now);
-        match (self.negotiation.plan)(offer, streams) {
+        match sdp::plan(offer, streams) {
             Ok(plan) => {
                 out.push(Action::OpenPeer { offer: offer.clone(), plan });
                 out.extend(self.candidates.iter().cloned().map(Action::AddCandidate));

@@ -118,3 +118,14 @@ fn each_offer_is_as_fresh_as_its_vector_states() {
         assert_eq!(word, vector["expect"], "{}", vector["name"]);
     }
 }
+
+#[test]
+fn the_offers_that_callgate_writes_in_the_vectors_can_be_answered() {
+    let file = file("signals.json");
+    let offers = file["vectors"].as_array().unwrap().iter().filter(|vector| {
+        vector["signal"]["kind"] == SignalKind::Offer.number() && vector["about"] == "As callgate writes it."
+    });
+    let guarded =
+        offers.map(|vector| vector["signal"]["payload"]["sdp"].as_str().unwrap()).map(callgate::sdp::guard_offer);
+    assert_eq!(guarded.filter(Result::is_ok).count(), 4);
+}

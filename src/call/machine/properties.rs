@@ -20,7 +20,7 @@ fn reasons() -> impl Strategy<Value = EndReason> {
 
 fn bodies() -> impl Strategy<Value = Body> {
     prop_oneof![
-        8 => (0u16..200).prop_map(|port| trickle(&format!("candidate:{port}"))),
+        8 => (0u16..200).prop_map(|port| trickle(&host(port))),
         1 => ".{0,20}".prop_map(|text| trickle(&text)),
         1 => Just(hang_up()),
         1 => (0u64..100).prop_map(|expires_in| offer(GOOD_SDP, expires_in)),

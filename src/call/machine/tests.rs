@@ -1,6 +1,4 @@
-//! The machine, hop by hop, in virtual time; what an SDP is worth is decided here.
-
-use std::net::Ipv4Addr;
+//! The machine, hop by hop, in virtual time.
 
 use nostr::{EventId, PublicKey};
 
@@ -10,45 +8,21 @@ use crate::protocol::{CallEnd, Cipher, Offer, SignalKind};
 
 pub(super) const START: Millis = Millis(1_700_000_000_000);
 pub(super) const TIMING: Timing = Timing { connect: 30_000, close: 10_000 };
-pub(super) const GOOD_SDP: &str = "good";
 
-/// `good` passes the guard, streams with a picture have a plan, and `candidate:` with a port is a candidate.
-pub(super) const DECIDED_HERE: Negotiation = Negotiation {
-    guard: |text| match text {
-        GOOD_SDP => Ok(guarded()),
-        _ => Err(sdp::SdpReject { line: 1, what: "it is not good" }),
-    },
-    plan: |_, streams| match streams.video {
-        Some(_) => Ok(sdp::Plan { sections: Vec::new() }),
-        None => Err(sdp::NoCommonCodec { detail: "The line has H265, the caller takes VP8.".into() }),
-    },
-    candidate: |text| match text.strip_prefix("candidate:") {
-        Some(port) => port.parse().map(|port| Some(candidate(port))).map_err(|_| NOT_A_CANDIDATE),
-        None if text.is_empty() => Ok(None),
-        None => Err(NOT_A_CANDIDATE),
-    },
-};
-const NOT_A_CANDIDATE: sdp::SdpReject = sdp::SdpReject { line: 0, what: "it is no candidate" };
+/// An offer of a caller who takes H.264.
+pub(super) const GOOD_SDP: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
+    m=video 9 UDP/TLS/RTP/SAVPF 102\r\nc=IN IP4 0.0.0.0\r\na=ice-ufrag:Yq3k\r\na=ice-pwd:l2mB7v0oD3pHq9sXw4tRz8aC\r\n\
+    a=fingerprint:sha-256 8F:3A:0D:4C:91:B7:22:5E:6A:F0:13:C8:77:2B:9E:D4:51:06:EA:3F:88:C2:1D:B9:40:75:FC:E6:0A:9B:34:D8\r\n\
+    a=setup:actpass\r\na=mid:0\r\na=recvonly\r\na=rtcp-mux\r\na=rtpmap:102 H264/90000\r\n\
+    a=fmtp:102 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f\r\n";
 
-fn guarded() -> sdp::Offer {
-    sdp::Offer {
-        sections: Vec::new(),
-        bundled: true,
-        ice_ufrag: "ufrag".into(),
-        ice_pwd: "password".into(),
-        fingerprints: Vec::new(),
-        candidates: Vec::new(),
-    }
+/// A host candidate of this port.
+pub(super) fn host(port: u16) -> String {
+    format!("candidate:1 1 udp 2122260223 192.0.2.1 {port} typ host")
 }
 
 fn candidate(port: u16) -> sdp::Candidate {
-    sdp::Candidate {
-        foundation: "1".into(),
-        priority: 1,
-        address: Ipv4Addr::LOCALHOST.into(),
-        port,
-        kind: sdp::CandidateKind::Host,
-    }
+    sdp::Candidate::read(&host(port)).unwrap().unwrap()
 }
 
 pub(super) fn key(n: u8) -> PublicKey {
@@ -97,12 +71,13 @@ pub(super) fn from_caller(body: Body) -> Input {
 }
 
 pub(super) fn picture() -> Streams {
-    let video = VideoStream { codec: VideoCodec::H264, profile_level_id: None, width: 640, height: 360 };
+    let video =
+        VideoStream { codec: VideoCodec::H264, profile_level_id: Some([0x42, 0xe0, 0x1f]), width: 640, height: 360 };
     Streams { video: Some(video), audio: None }
 }
 
 pub(super) fn begin(sdp: &str, expires_in: u64) -> (Call, Vec<Action>) {
-    Call::answering_with(DECIDED_HERE, START, signal(CALLER, LINE, "s", offer(sdp, expires_in)), TIMING)
+    Call::answering(START, signal(CALLER, LINE, "s", offer(sdp, expires_in)), TIMING)
 }
 
 /// A call brought to `state` in no time, and when its next input comes.
@@ -146,7 +121,9 @@ fn a_call_that_all_goes_well_for() {
     assert_eq!(call.deadline(), Some(START.plus(60_000)));
 
     let actions = call.handle(START.plus(1), Input::SourceReady(picture()));
-    assert_eq!(actions, [Action::OpenPeer { offer: Box::new(guarded()), plan: sdp::Plan { sections: Vec::new() } }]);
+    let offer = sdp::guard_offer(GOOD_SDP).unwrap();
+    let plan = sdp::plan(&offer, &picture()).unwrap();
+    assert_eq!(actions, [Action::OpenPeer { offer: Box::new(offer), plan }]);
 
     let actions = call.handle(START.plus(2), Input::AnswerReady("answer".into()));
     let answer = Answer { sdp: "answer".into(), accepted: true, timestamp: START.unix_seconds() };
@@ -178,7 +155,7 @@ fn a_call_that_all_goes_well_for() {
 #[test]
 fn an_offer_that_the_guard_refuses_opens_nothing_and_is_over_at_once() {
     let (call, actions) = begin("v=1", 60);
-    let reason = EndReason::BadOffer(sdp::SdpReject { line: 1, what: "it is not good" });
+    let reason = EndReason::BadOffer(sdp::guard_offer("v=1").unwrap_err());
     assert!(refuses(&actions, &reason, START));
     assert_eq!((report(&actions).reason.clone(), actions.len()), (reason, 3));
     assert_eq!(call.state(), State::Ended);
@@ -187,10 +164,13 @@ fn an_offer_that_the_guard_refuses_opens_nothing_and_is_over_at_once() {
 #[test]
 fn no_common_codec_is_refused_with_what_each_side_has() {
     let (mut call, now) = call_in(State::Opening);
-    let actions = call.handle(now, Input::SourceReady(Streams::default()));
-    let detail = "The line has H265, the caller takes VP8.";
-    assert!(refuses(&actions, &EndReason::NoCommonCodec(sdp::NoCommonCodec { detail: detail.into() }), now));
-    assert!(matches!(&actions[1], Action::Send(Body::End(end)) if end.detail.as_deref() == Some(detail)));
+    let mut streams = picture();
+    streams.video = streams.video.map(|video| VideoStream { codec: VideoCodec::Other("H265".into()), ..video });
+    let none = sdp::plan(&sdp::guard_offer(GOOD_SDP).unwrap(), &streams).unwrap_err();
+    let actions = call.handle(now, Input::SourceReady(streams));
+    assert!(matches!(&actions[1], Action::Send(Body::End(end)) if end.detail == Some(none.to_string())));
+    assert!(none.to_string().contains("H265"), "{none}");
+    assert!(refuses(&actions, &EndReason::NoCommonCodec(none), now));
     assert_eq!(actions[2..], [Action::CloseMedia]);
 }
 
@@ -210,22 +190,21 @@ fn a_source_that_fails_before_the_call_is_up_refuses_it_and_later_does_not_matte
 #[test]
 fn early_candidates_are_parked_and_released_after_the_peer_opens_in_their_order() {
     let (mut call, now) = call_in(State::Opening);
-    assert_eq!(call.handle(now, from_caller(trickle("candidate:1"))), []);
-    assert_eq!(call.handle(now, from_caller(trickle("candidate:2"))), []);
-    assert_eq!(call.handle(now, from_caller(trickle("candidate:1"))), [], "sent again");
+    assert_eq!(call.handle(now, from_caller(trickle(&host(1)))), []);
+    assert_eq!(call.handle(now, from_caller(trickle(&host(2)))), []);
+    assert_eq!(call.handle(now, from_caller(trickle(&host(1)))), [], "sent again");
     let actions = call.handle(now, Input::SourceReady(picture()));
     assert!(matches!(actions[0], Action::OpenPeer { .. }));
     assert_eq!(actions[1..], [Action::AddCandidate(candidate(1)), Action::AddCandidate(candidate(2))]);
-    assert_eq!(call.handle(now, from_caller(trickle("candidate:3"))), [Action::AddCandidate(candidate(3))]);
-    assert_eq!(call.handle(now, from_caller(trickle("candidate:3"))), [], "sent again");
+    assert_eq!(call.handle(now, from_caller(trickle(&host(3)))), [Action::AddCandidate(candidate(3))]);
+    assert_eq!(call.handle(now, from_caller(trickle(&host(3)))), [], "sent again");
     assert_eq!(call.ignored, 0);
 }
 
 #[test]
 fn candidates_past_the_limit_and_malformed_ones_are_counted_and_legal_useless_ones_are_not() {
     let (mut call, now) = call_in(State::Answering);
-    let added: usize =
-        (1..=80).map(|port| call.handle(now, from_caller(trickle(&format!("candidate:{port}")))).len()).sum();
+    let added: usize = (1..=80).map(|port| call.handle(now, from_caller(trickle(&host(port)))).len()).sum();
     assert_eq!((added, call.ignored), (MAX_CANDIDATES, 16));
     call.handle(now, from_caller(trickle("what")));
     assert_eq!(call.ignored, 17);
@@ -238,7 +217,7 @@ fn only_the_caller_may_speak_and_only_to_this_line_in_this_session() {
     let strangers = [(3, LINE, "s"), (LINE, CALLER, "s"), (CALLER, 3, "s"), (CALLER, LINE, "t")];
     for state in STATES {
         for (from, to, session) in strangers {
-            for body in [hang_up(), trickle("candidate:1"), offer(GOOD_SDP, 60)] {
+            for body in [hang_up(), trickle(&host(1)), offer(GOOD_SDP, 60)] {
                 let (mut call, now) = call_in(state);
                 assert_eq!(call.handle(now, Input::Signal(signal(from, to, session, body))), []);
                 assert_eq!((call.state(), call.ignored), (state, 1));
@@ -347,7 +326,7 @@ fn late_candidates_of_ours_are_sent_between_the_answer_and_the_connection() {
 
 #[test]
 fn a_signal_that_is_no_offer_begins_no_call() {
-    let (call, actions) = Call::answering_with(DECIDED_HERE, START, signal(CALLER, LINE, "s", hang_up()), TIMING);
+    let (call, actions) = Call::answering(START, signal(CALLER, LINE, "s", hang_up()), TIMING);
     assert!(matches!(report(&actions).reason, EndReason::Internal(_)));
     assert_eq!(call.state(), State::Ended);
     assert_eq!(SignalKind::End, call.envelope().kind);
