@@ -1,8 +1,11 @@
 //! The outside of a signaling event: what can be read without decrypting.
 
-use nostr::{Event, EventId, PublicKey};
+use std::fmt;
+use std::str::FromStr;
 
-use super::Reject;
+use nostr::{Event, EventId, PublicKey, RelayUrl};
+
+use super::{Body, MAX_EVENT_BYTES, MAX_RTC_SERVERS, MAX_URL_BYTES, Outgoing, REPLY_LIFETIME, Reject};
 
 /// The four kinds of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,11 +28,51 @@ impl SignalKind {
             Self::End => 14303,
         }
     }
+
+    /// The kind with this number, if it is one of the protocol's.
+    pub fn from_number(number: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.number() == number)
+    }
+}
+
+/// A text is not one of a tag's values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected {expected}")]
+pub struct ValueError {
+    pub expected: &'static str,
 }
 
 /// One call's name, chosen by the caller: 1 to 128 printable ASCII characters without spaces.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionId(pub(super) String);
+pub struct SessionId(String);
+
+impl SessionId {
+    /// A UUID has 36 characters, a SHA-512 in hexadecimal 128.
+    const MAX_BYTES: usize = 128;
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let fits = (1..=Self::MAX_BYTES).contains(&text.len());
+        if fits && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(ValueError { expected: "1 to 128 printable ASCII characters without spaces" })
+        }
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// What the caller means to do: the `type` tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,11 +82,55 @@ pub enum CallType {
     Screen,
 }
 
+impl FromStr for CallType {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        match text {
+            "audio" => Ok(Self::Audio),
+            "video" => Ok(Self::Video),
+            "screen" => Ok(Self::Screen),
+            _ => Err(ValueError { expected: "audio, video or screen" }),
+        }
+    }
+}
+
+impl fmt::Display for CallType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Audio => "audio",
+            Self::Video => "video",
+            Self::Screen => "screen",
+        })
+    }
+}
+
 /// How the content is encrypted: the `sig_alg` tag. An answer uses the offer's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Cipher {
     Nip44,
     Nip04,
+}
+
+impl FromStr for Cipher {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        match text {
+            "NIP-44" => Ok(Self::Nip44),
+            "NIP-04" => Ok(Self::Nip04),
+            _ => Err(ValueError { expected: "NIP-44 or NIP-04" }),
+        }
+    }
+}
+
+impl fmt::Display for Cipher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nip44 => "NIP-44",
+            Self::Nip04 => "NIP-04",
+        })
+    }
 }
 
 /// What an event says on its outside.
@@ -59,7 +146,7 @@ pub struct Envelope {
     pub call_type: CallType,
     pub cipher: Cipher,
     /// The `relay` tag, when it is a relay URL.
-    pub relay: Option<nostr::RelayUrl>,
+    pub relay: Option<RelayUrl>,
     /// The `rtc_servers` tag, split at commas and unchecked.
     pub rtc_servers: Vec<String>,
     /// Unix seconds.
@@ -69,12 +156,138 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// Reads an event whose signature was verified before.
+    /// Reads an event whose signature was verified before. Of a tag that occurs twice the first counts; tags that are not
+    /// the protocol's are passed over.
     ///
     /// # Errors
     /// A [`Reject`] that says what is wrong with the event; nothing is decrypted here.
     pub fn read(event: &Event) -> Result<Self, Reject> {
-        let _ = event;
-        todo!()
+        let number = event.kind.as_u16();
+        let kind = SignalKind::from_number(number).ok_or(Reject::Kind(number))?;
+        within_size(event)?;
+
+        let to = required(event, "p").and_then(|hex| PublicKey::from_hex(hex).map_err(|_| Reject::Tag("p")))?;
+        let session = parsed(event, "session_id")?;
+        let call_type = parsed(event, "type")?;
+        let cipher = parsed(event, "sig_alg")?;
+        let expiration = match tag(event, "expiration") {
+            Some(_) => Some(parsed(event, "expiration")?),
+            None => None,
+        };
+        let relay = tag(event, "relay")
+            .flatten()
+            .filter(|url| url.len() <= MAX_URL_BYTES)
+            .and_then(|url| RelayUrl::parse(url).ok());
+
+        Ok(Self {
+            event_id: event.id,
+            kind,
+            from: event.pubkey,
+            to,
+            session,
+            call_type,
+            cipher,
+            relay,
+            rtc_servers: rtc_servers(event)?,
+            created_at: event.created_at.as_secs(),
+            expiration,
+        })
+    }
+
+    /// Checks NIP-40's expiration against `now`, in unix seconds: relays serve expired events too.
+    ///
+    /// # Errors
+    /// [`Reject::Expired`].
+    pub fn check_expiration(&self, now: u64) -> Result<(), Reject> {
+        match self.expiration {
+            Some(expiration) if expiration < now => Err(Reject::Expired(expiration)),
+            _ => Ok(()),
+        }
+    }
+
+    /// `body` on its way back to whoever sent this: in its session and its cipher, of use until shortly after `now`
+    /// (unix seconds).
+    pub fn reply(&self, body: Body, now: u64) -> Outgoing {
+        Outgoing {
+            from: self.to,
+            to: self.from,
+            session: self.session.clone(),
+            call_type: self.call_type,
+            cipher: self.cipher,
+            body,
+            expiration: now.saturating_add(REPLY_LIFETIME),
+        }
+    }
+}
+
+/// Refuses an event whose JSON, written without spaces, is over the limit.
+fn within_size(event: &Event) -> Result<(), Reject> {
+    // The content is nearly all of an event: an enormous one is not written out only to be measured.
+    if event.content.len() > MAX_EVENT_BYTES {
+        return Err(Reject::Oversized(event.content.len()));
+    }
+    match serde_json::to_string(event) {
+        Ok(json) if json.len() > MAX_EVENT_BYTES => Err(Reject::Oversized(json.len())),
+        Ok(_) => Ok(()),
+        Err(_) => Err(Reject::Payload("event")),
+    }
+}
+
+/// The first tag of this name: its value, `None` inside when it has none.
+fn tag<'a>(event: &'a Event, name: &str) -> Option<Option<&'a str>> {
+    event.tags.iter().map(|tag| tag.as_slice()).find_map(|fields| match fields {
+        [first, rest @ ..] if first == name => Some(rest.first().map(String::as_str)),
+        _ => None,
+    })
+}
+
+fn required<'a>(event: &'a Event, name: &'static str) -> Result<&'a str, Reject> {
+    tag(event, name).flatten().ok_or(Reject::Tag(name))
+}
+
+fn parsed<T: FromStr>(event: &Event, name: &'static str) -> Result<T, Reject> {
+    required(event, name)?.parse().map_err(|_| Reject::Tag(name))
+}
+
+fn rtc_servers(event: &Event) -> Result<Vec<String>, Reject> {
+    let urls = tag(event, "rtc_servers").flatten().unwrap_or_default();
+    let urls: Vec<&str> = urls.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
+    if urls.len() > MAX_RTC_SERVERS || urls.iter().any(|url| url.len() > MAX_URL_BYTES) {
+        return Err(Reject::Tag("rtc_servers"));
+    }
+    Ok(urls.into_iter().map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_have_one_number_each() {
+        for kind in SignalKind::ALL {
+            assert_eq!(SignalKind::from_number(kind.number()), Some(kind));
+        }
+        assert_eq!(SignalKind::from_number(14304), None);
+    }
+
+    #[test]
+    fn tag_values_read_as_they_are_written() {
+        for call_type in [CallType::Audio, CallType::Video, CallType::Screen] {
+            assert_eq!(call_type.to_string().parse(), Ok(call_type));
+        }
+        for cipher in [Cipher::Nip44, Cipher::Nip04] {
+            assert_eq!(cipher.to_string().parse(), Ok(cipher));
+        }
+        assert!("".parse::<CallType>().is_err());
+        assert!("NIP-59".parse::<Cipher>().is_err());
+    }
+
+    #[test]
+    fn session_ids_are_bounded_and_printable() {
+        let longest = "f".repeat(128);
+        assert_eq!(longest.parse::<SessionId>().unwrap().as_str(), longest);
+        for bad in ["", "two words", "tab\t", "ünïcode", &"f".repeat(129)] {
+            assert!(bad.parse::<SessionId>().is_err(), "{bad:?} was taken");
+        }
     }
 }

@@ -4,11 +4,14 @@
 //! until the access decision is made: [`Envelope::read`] looks at tags and sizes only, [`open`] decrypts and parses.
 
 mod envelope;
+mod freshness;
 mod payload;
+mod read;
 mod reject;
 mod seal;
 
-pub use envelope::{CallType, Cipher, Envelope, SessionId, SignalKind};
+pub use envelope::{CallType, Cipher, Envelope, SessionId, SignalKind, ValueError};
+pub use freshness::{Freshness, freshness};
 pub use payload::{Answer, Body, CallEnd, EndWord, IceCandidate, Offer, RtcServer};
 pub use reject::Reject;
 pub use seal::{Outgoing, SealError, open, seal};
@@ -19,10 +22,24 @@ pub const MAX_EVENT_BYTES: usize = 64 * 1024;
 pub const MAX_SDP_BYTES: usize = 32 * 1024;
 /// How many candidates one side may send in one call, those inside its SDP not counted.
 pub const MAX_CANDIDATES: usize = 64;
+/// The longest candidate that is read, in bytes: browsers' are under 250.
+pub const MAX_CANDIDATE_BYTES: usize = 1024;
+/// The longest `sdpMid` that is read, in bytes: browsers' are one to three characters.
+pub const MAX_MID_BYTES: usize = 64;
+/// How many STUN and TURN servers an offer may name, in its payload and in its tag, and URLs each of them may have.
+pub const MAX_RTC_SERVERS: usize = 16;
+/// The longest relay, STUN or TURN URL that is read, in bytes.
+pub const MAX_URL_BYTES: usize = 512;
+/// The longest user name or credential of a TURN server that is read, in bytes: some are signed tokens.
+pub const MAX_CREDENTIAL_BYTES: usize = 2048;
+/// How much of `call_end`'s `detail` is read and written, in bytes: one or two sentences.
+pub const MAX_DETAIL_BYTES: usize = 256;
 /// How long an offer rings when it does not say, in seconds (protocol, decided 3).
 pub const DEFAULT_EXPIRES_IN: u64 = 60;
 /// How far in the future an offer's clocks may be, in seconds (protocol, decided 3).
 pub const MAX_CLOCK_SKEW: u64 = 60;
+/// For how long relays should keep what we send, in seconds: a call's ring time, and as much again for clocks that differ.
+pub const REPLY_LIFETIME: u64 = DEFAULT_EXPIRES_IN + MAX_CLOCK_SKEW;
 
 /// An event of ours to read: its envelope and what was sealed in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
