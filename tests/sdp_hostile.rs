@@ -12,7 +12,7 @@ use mutate::Mutator;
 use proptest::prelude::*;
 
 /// Each an offer with one to four changes.
-const MUTATIONS: u64 = 30_000;
+const MUTATIONS: u64 = 20_000;
 
 /// What a text for `webrtcbin` may begin its lines with.
 const OUR_LINES: [&str; 23] = [
