@@ -68,6 +68,8 @@ impl Peer {
             .field("clock-rate", rate)
             .field("payload", i32::from(payload_type))
             .field("ssrc", 1000 + u32::try_from(index).unwrap())
+            // RFC 7587: Opus has two channels in SDP, whatever it carries.
+            .field_if_some("encoding-params", (name == "OPUS").then_some("2"))
             .build();
         let template = self.webrtcbin.pad_template("sink_%u").unwrap();
         let sink = self.webrtcbin.request_pad(&template, Some(&format!("sink_{index}")), Some(&caps)).unwrap();
@@ -90,7 +92,8 @@ impl Peer {
         });
         self.webrtcbin.emit_by_name_with_values(signal, &[argument.to_value(), promise.to_value()]);
         let reply = rx.recv_timeout(DEADLINE).unwrap().unwrap_or_else(|error| panic!("{signal}: {error:?}"));
-        assert!(!reply.as_ref().is_some_and(|reply| reply.has_field("error")), "{signal}: {reply:?}");
+        let error = reply.as_ref().and_then(|reply| reply.get::<glib::Error>("error").ok());
+        assert!(error.is_none(), "{signal}: {error:?}");
         reply
     }
 
@@ -107,8 +110,9 @@ impl Peer {
         description.sdp().as_text().unwrap()
     }
 
-    fn add(&self, candidate: &Candidate) {
-        self.webrtcbin.emit_by_name::<()>("add-ice-candidate", &[&0u32, &candidate.text()]);
+    fn add(&self, m_line: usize, candidate: &Candidate) {
+        let m_line = u32::try_from(m_line).unwrap();
+        self.webrtcbin.emit_by_name::<()>("add-ice-candidate", &[&m_line, &candidate.text()]);
     }
 
     fn first_candidate(&self) -> Candidate {
@@ -163,7 +167,7 @@ fn every_plan_for_a_real_offer_is_answered() {
             let Ok(plan) = sdp::plan(&offer, &streams) else { continue };
             // When webrtcbin gets its text, and the caller's candidates
             let (peer, raw) = answering(&plan, &offer);
-            offer.candidates.iter().for_each(|candidate| peer.add(candidate));
+            offer.candidates.iter().for_each(|candidate| peer.add(0, candidate));
             // Then it answers what was planned, and the caller gets an answer to the offer that they made.
             let answer = plan
                 .answer_text(&offer, &raw, &offers::local())
@@ -179,24 +183,23 @@ fn every_plan_for_a_real_offer_is_answered() {
     assert!(answers > 200, "{answers}");
 }
 
-#[test]
-fn two_peers_connect_through_our_texts() {
-    // Given a webrtcbin that calls, with an audio m-line both ways and a video m-line to receive on
+/// A `webrtcbin` calls, with an audio m-line both ways and a video m-line to receive `video` on, and is answered by way of guard, plan
+/// and texts, and its answer by way of its guard. Returns how many m-lines the answer takes, once both are connected.
+fn connect(video: &str) -> usize {
     let mut caller = Peer::new();
     caller.send(0, ("audio", "OPUS", 48000), 111);
-    let h264 = gst::Caps::builder("application/x-rtp")
+    let video = gst::Caps::builder("application/x-rtp")
         .field("media", "video")
-        .field("encoding-name", "H264")
+        .field("encoding-name", video)
         .field("clock-rate", 90000)
         .field("payload", 96)
         .field("packetization-mode", "1")
         .build();
     let receive_only = gst_webrtc::WebRTCRTPTransceiverDirection::Recvonly;
-    caller.webrtcbin.emit_by_name::<gst_webrtc::WebRTCRTPTransceiver>("add-transceiver", &[&receive_only, &h264]);
+    caller.webrtcbin.emit_by_name::<gst_webrtc::WebRTCRTPTransceiver>("add-transceiver", &[&receive_only, &video]);
     caller.play();
     let offer_text = caller.create("offer");
 
-    // When its offer is answered by way of guard, plan and texts, and the answer by way of its guard
     let offer = sdp::guard_offer(&offer_text).unwrap_or_else(|reject| panic!("{reject}\n{offer_text}"));
     let plan = sdp::plan(&offer, &offers::lines()[1]).unwrap();
     let (callee, raw) = answering(&plan, &offer);
@@ -205,10 +208,20 @@ fn two_peers_connect_through_our_texts() {
     let answer = plan.answer_text(&offer, &raw, &local).unwrap();
     let remote = sdp::guard_answer(&offer_text, &answer).unwrap();
     caller.set_remote(Type::Answer, &remote.text);
-    remote.candidates.iter().for_each(|candidate| caller.add(candidate));
-    callee.add(&caller.first_candidate());
+    remote.candidates.iter().for_each(|candidate| caller.add(remote.tag, candidate));
+    callee.add(0, &caller.first_candidate());
 
-    // Then both are connected.
     caller.wait_until_connected();
     callee.wait_until_connected();
+    remote.sections.iter().filter(|(.., taken)| *taken).count()
+}
+
+#[test]
+fn two_peers_connect_through_our_texts() {
+    assert_eq!(connect("H264"), 2);
+}
+
+#[test]
+fn two_peers_connect_when_an_m_line_is_refused() {
+    assert_eq!(connect("VP9"), 1);
 }
