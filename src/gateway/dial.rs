@@ -1,0 +1,2 @@
+//! Dialling.
+pub struct DialError; pub struct DialEvent; pub struct DialReport; pub struct DialSettings; pub fn dial() {}
