@@ -3,6 +3,8 @@
 //! GStreamer is a C library with threads: callbacks hold weak references and only send events, nothing in them can panic, and
 //! teardown is off the streaming threads with a deadline.
 
+pub mod tap;
+
 use std::time::Duration;
 
 use crate::endpoint::{Endpoint, Streams};
