@@ -3,10 +3,17 @@
 //! GStreamer is a C library with threads: callbacks hold weak references and only send events, nothing in them can panic, and
 //! teardown is off the streaming threads with a deadline.
 
+pub mod demo_camera;
+pub mod hub;
+mod plugins;
+pub mod tap;
+
 use std::time::Duration;
 
 use crate::endpoint::{Endpoint, Streams};
 use crate::sdp;
+
+pub use plugins::{PluginError, init};
 
 /// One call, for the life of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
