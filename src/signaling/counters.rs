@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::watch;
 
 /// Why an incoming event was dropped. `Display` gives its word: stable, for counters and the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,20 +56,20 @@ impl Counters {
     }
 }
 
-/// Counts. The lock is held for an addition or a copy only.
+/// Counts, and lets others watch.
 #[derive(Debug, Default)]
-pub(super) struct Tally(Mutex<Counters>);
+pub(super) struct Tally(watch::Sender<Counters>);
 
 impl Tally {
     pub(super) fn taken(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).taken += 1;
+        self.0.send_modify(|counters| counters.taken += 1);
     }
 
     pub(super) fn dropped(&self, reason: Dropped) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).dropped.entry(reason).or_default() += 1;
+        self.0.send_modify(|counters| *counters.dropped.entry(reason).or_default() += 1);
     }
 
-    pub(super) fn snapshot(&self) -> Counters {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn watch(&self) -> watch::Receiver<Counters> {
+        self.0.subscribe()
     }
 }

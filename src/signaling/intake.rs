@@ -60,7 +60,7 @@ impl Sieve {
             return Err(Dropped::Malformed);
         };
         let event = event.into_owned();
-        if !SignalKind::ALL.iter().any(|kind| kind.number() == event.kind.as_u16()) {
+        if SignalKind::from_number(event.kind.as_u16()).is_none() {
             return Err(Dropped::NotForUs);
         }
         if !event.tags.public_keys().any(|key| self.keys.contains(key)) {
@@ -124,9 +124,7 @@ impl Intake {
         if !self.keys.contains(&envelope.to) {
             return Err(Dropped::NotForUs);
         }
-        if envelope.expiration.is_some_and(|expiration| expiration <= now) {
-            return Err(Dropped::Expired);
-        }
+        envelope.check_expiration(now).map_err(|_| Dropped::Expired)?;
         let permit = self.output.try_reserve().map_err(|_| Dropped::Overflow)?;
         recent.insert(event.id);
         // The memory may write to a disk.

@@ -167,8 +167,8 @@ impl Signaling {
     }
 
     /// What came in and what was dropped since the start.
-    pub fn counters(&self) -> Counters {
-        self.0.tally.snapshot()
+    pub fn counters(&self) -> watch::Receiver<Counters> {
+        self.0.tally.watch()
     }
 
     /// Every relay's state, in the order of the settings.

@@ -1,7 +1,8 @@
 //! Publishing: one lane for each author, kind and relay, in which events go out one at a time, in order, paced.
 //!
-//! Lanes are independent of each other: a slow relay delays no other relay, and a busy line no other line. `created_at` differs
-//! from relay to relay, so each lane signs for itself when an event's turn comes.
+//! Lanes are independent of each other: a slow relay delays no other relay, and a busy line no other line. An event is signed when
+//! its turn comes, because only then its `created_at` is known. The first lane to have its turn signs for all; one for which that
+//! stamp is too old signs anew. So receivers mostly see one event id on all relays, but must not count on it.
 //!
 //! `OK` is not delivery. To publish an answer again when no STUN check follows it, publish it again: the lane signs it anew.
 
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nostr::secp256k1::rand::rngs::OsRng;
-use nostr::{Keys, PublicKey, RelayUrl};
+use nostr::{Event, Keys, PublicKey, RelayUrl};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +20,7 @@ use super::link::Link;
 use super::pace::{Now, Pace, Slot};
 use super::verdict::{Next, Refusal, Tries, Verdict};
 use super::{Memory, short, unix_now};
-use crate::protocol::{self, Outgoing, SignalKind};
+use crate::protocol::{self, Outgoing, SealError, SignalKind};
 
 /// Events that may wait in one lane: ten seconds' worth at its pace. When it is full the event is not taken for that relay.
 const WAITING: usize = 64;
@@ -97,10 +98,32 @@ impl Ballot {
     }
 }
 
+/// What is published, and its newest signed form.
+#[derive(Debug)]
+struct Letter {
+    outgoing: Outgoing,
+    sealed: Mutex<Option<Event>>,
+}
+
+impl Letter {
+    /// The event for a slot that is open now: signed before by another lane, or stamped `created_at` and signed here.
+    fn seal(&self, pace: &Pace, created_at: u64, now: Now, keys: &Keys) -> Result<Event, SealError> {
+        let mut sealed = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(event) = sealed.as_ref()
+            && pace.fits(event.created_at.as_secs(), now)
+        {
+            return Ok(event.clone());
+        }
+        let event = protocol::seal(&self.outgoing, keys, created_at, &mut OsRng)?;
+        *sealed = Some(event.clone());
+        Ok(event)
+    }
+}
+
 /// One event's way to one relay. Whatever becomes of it, exactly one verdict is cast.
 #[derive(Debug)]
 struct Job {
-    outgoing: Arc<Outgoing>,
+    letter: Arc<Letter>,
     published: Instant,
     relay: RelayUrl,
     ballot: Arc<Ballot>,
@@ -141,14 +164,14 @@ impl Outbox {
         }
         let keys = self.keys.get(&outgoing.from).ok_or(PublishError::ForeignAuthor)?;
         let kind = outgoing.body.kind();
-        let outgoing = Arc::new(outgoing);
+        let letter = Arc::new(Letter { outgoing, sealed: Mutex::default() });
         let (reply, outcome) = oneshot::channel();
         let count = Count { verdicts: Vec::new(), relays: self.links.len(), reply: Some(reply) };
         let ballot = Arc::new(Ballot(Mutex::new(count)));
         let mut taken = false;
         for link in &self.links {
             let job = Job {
-                outgoing: Arc::clone(&outgoing),
+                letter: Arc::clone(&letter),
                 published: Instant::now(),
                 relay: link.url.clone(),
                 ballot: Arc::clone(&ballot),
@@ -216,24 +239,22 @@ impl Lane {
             if !matches!(tokio::time::timeout(patience, connected).await, Ok(Ok(_))) {
                 return said.unwrap_or(Verdict::NotConnected);
             }
-            let created_at = loop {
+            let (created_at, now) = loop {
                 let now = Now { unix: unix_now(), ticks: started.elapsed() };
-                if now.unix >= job.outgoing.expiration {
+                if now.unix >= job.letter.outgoing.expiration {
                     return said.unwrap_or(Verdict::Expired);
                 }
                 match pace.slot(now) {
-                    Slot::Open { created_at } => {
-                        pace.taken(created_at, now);
-                        break created_at;
-                    }
+                    Slot::Open { created_at } => break (created_at, now),
                     Slot::Wait(pause) => tokio::time::sleep(pause).await,
                 }
             };
-            let Ok(event) = protocol::seal(&job.outgoing, &self.keys, created_at, &mut OsRng) else {
+            let Ok(event) = job.letter.seal(pace, created_at, now, &self.keys) else {
                 return Verdict::Unsealed;
             };
+            pace.taken(event.created_at.as_secs(), now);
             // Before it is sent: a crash in between must not lead to the same stamp twice.
-            self.save_clock(created_at).await;
+            self.save_clock(event.created_at.as_secs()).await;
             let authenticated = up.borrow_and_update().authenticated;
             let verdict = self.link.send(&event).await;
             if verdict == Verdict::NotConnected {

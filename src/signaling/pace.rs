@@ -66,6 +66,11 @@ impl Pace {
         Slot::Open { created_at }
     }
 
+    /// Whether an event already stamped `created_at` can be sent in an open slot.
+    pub(super) fn fits(&self, created_at: u64, now: Now) -> bool {
+        self.last.is_none_or(|last| created_at > last) && created_at <= now.unix.saturating_add(MAX_AHEAD)
+    }
+
     /// An event stamped `created_at` is being sent.
     pub(super) fn taken(&mut self, created_at: u64, now: Now) {
         self.last = Some(created_at);
@@ -126,6 +131,15 @@ mod tests {
         }
         let (before, last) = (sent[150].0, sent[199].0);
         assert!(last - before >= Duration::from_secs(48));
+    }
+
+    #[test]
+    fn a_stamp_given_elsewhere_fits_when_it_is_newer_than_the_last_one_and_under_the_cap() {
+        let pace = Pace::after(Some(1_005));
+        assert!(!pace.fits(1_005, at(1_000, 0)));
+        assert!(pace.fits(1_006, at(1_010, 0)));
+        assert!(pace.fits(1_060, at(1_000, 0)));
+        assert!(!pace.fits(1_061, at(1_000, 0)));
     }
 
     #[test]
