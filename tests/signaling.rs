@@ -11,6 +11,8 @@ use std::sync::Arc;
 use callgate::signaling::memory::Forgetful;
 use callgate::signaling::{Dropped, Settings, StartError};
 use nostr::{Keys, RelayUrl};
+use nostr_relay_builder::LocalRelay;
+use nostr_relay_builder::builder::{RelayBuilder, RelayBuilderNip42, RelayBuilderNip42Mode};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -179,6 +181,19 @@ async fn dead_relays_do_not_keep_a_living_one_from_its_work() {
     let all = soon(relays.wait_for(|all| all[0].dial_error.is_some())).await.unwrap().clone();
     assert_eq!(all[0].dial_error, Some("connect"));
     assert!(!all[0].connected && !all[1].connected && all[2].connected);
+}
+
+#[tokio::test]
+async fn a_relay_that_asks_for_authentication_gets_it() {
+    let relay = LocalRelay::new(RelayBuilder::default().nip42(RelayBuilderNip42 { mode: RelayBuilderNip42Mode::Both }));
+    relay.run().await.unwrap();
+    let relays = [relay.url().await];
+    let mut line = Party::new(&relays).await;
+    let caller = Party::new(&relays).await;
+
+    caller.publish(line.public(), "s", offer()).await;
+
+    assert_eq!(line.next().await.envelope.from, caller.public());
 }
 
 #[tokio::test]

@@ -33,6 +33,10 @@ pub use self::transport::DialError;
 pub use self::verdict::{Refusal, Verdict};
 use crate::protocol::{Envelope, Outgoing, SignalKind};
 
+/// Log targets to be turned off: these crates log whole messages, some of them as errors. Signaling says what matters of them in
+/// its own words.
+pub const NOISY_LOG_TARGETS: [&str; 2] = ["nostr_relay_pool", "nostr_relay_builder"];
+
 /// nostr-sdk's pause between attempts to connect; after failures the transport adds to it.
 const RETRY: Duration = Duration::from_secs(1);
 /// Events that may wait for the gateway.

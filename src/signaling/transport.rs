@@ -20,6 +20,8 @@ use nostr::Url;
 use nostr::util::BoxedFuture;
 use nostr_sdk::pool::transport::error::TransportError;
 use nostr_sdk::pool::transport::websocket::{WebSocketSink, WebSocketStream, WebSocketTransport};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -113,7 +115,7 @@ impl WebSocketTransport for Transport {
             let port =
                 self.ports.get(url).and_then(Weak::upgrade).ok_or_else(|| TransportError::backend(DialError::Url))?;
             tokio::time::sleep(port.pause()).await;
-            let dialled = match tokio::time::timeout(timeout.min(CONNECT_TIMEOUT), dial(url)).await {
+            let dialled = match tokio::time::timeout(timeout.min(CONNECT_TIMEOUT), dial(url, public_roots())).await {
                 Ok(dialled) => dialled,
                 Err(_) => Err(DialError::Timeout),
             };
@@ -136,13 +138,13 @@ impl WebSocketTransport for Transport {
 }
 
 /// Opens a WebSocket, trying each address that the host has.
-async fn dial(url: &Url) -> Result<Socket, DialError> {
+async fn dial(url: &Url, roots: RootCertStore) -> Result<Socket, DialError> {
     let host = url.host_str().ok_or(DialError::Url)?;
     let port = url.port_or_known_default().ok_or(DialError::Url)?;
     // An IPv6 literal stands in brackets in a URL, and without them everywhere else.
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let tcp = connect(host, port).await?;
-    let io: Box<dyn Io> = if url.scheme() == "wss" { Box::new(secure(tcp, host).await?) } else { Box::new(tcp) };
+    let io: Box<dyn Io> = if url.scheme() == "wss" { Box::new(secure(tcp, host, roots).await?) } else { Box::new(tcp) };
     let config = WebSocketConfig::default()
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE))
@@ -171,10 +173,14 @@ async fn connect(host: &str, port: u16) -> Result<TcpStream, DialError> {
     Err(DialError::Connect(last))
 }
 
-async fn secure(tcp: TcpStream, host: &str) -> Result<impl Io + use<>, DialError> {
-    let name = rustls::pki_types::ServerName::try_from(host.to_owned()).map_err(|_| DialError::Url)?;
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+/// The authorities that browsers trust.
+fn public_roots() -> RootCertStore {
+    RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
+}
+
+async fn secure(tcp: TcpStream, host: &str, roots: RootCertStore) -> Result<impl Io + use<>, DialError> {
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| DialError::Url)?;
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| DialError::Tls(io::Error::other(error)))?
         .with_root_certificates(roots)
@@ -217,5 +223,64 @@ impl Sink<Message> for Frames {
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.0.poll_close_unpin(cx).map_err(TransportError::backend)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::ServerConfig;
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+
+    /// A WebSocket server behind TLS that echoes, with a certificate of its own for `localhost`; its URL and that certificate.
+    async fn server() -> (Url, RootCertStore) {
+        let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
+        let mut roots = RootCertStore::empty();
+        roots.add(certified.cert.der().clone()).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certified.cert.der().clone()], key.into())
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("wss://localhost:{}", listener.local_addr().unwrap().port());
+        tokio::spawn(async move {
+            let acceptor = TlsAcceptor::from(Arc::new(config));
+            while let Ok((tcp, _)) = listener.accept().await {
+                let Ok(tls) = acceptor.accept(tcp).await else { continue };
+                let Ok(socket) = tokio_tungstenite::accept_async(tls).await else { continue };
+                let (sink, stream) = socket.split();
+                let _ = stream.forward(sink).await;
+            }
+        });
+        (Url::parse(&url).unwrap(), roots)
+    }
+
+    #[tokio::test]
+    async fn a_relay_behind_tls_is_reached_when_its_certificate_is_trusted() {
+        let (url, roots) = server().await;
+        let mut socket = dial(&url, roots).await.unwrap();
+        socket.send(Frame::text("hello")).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), Frame::text("hello"));
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_nobody_vouches_for_is_refused() {
+        let (url, _) = server().await;
+        assert!(matches!(dial(&url, public_roots()).await, Err(DialError::Tls(_))));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_a_websocket_is_told_from_what_is_not_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("ws://{}", listener.local_addr().unwrap())).unwrap();
+        tokio::spawn(async move { while listener.accept().await.is_ok() {} });
+        assert!(matches!(dial(&url, public_roots()).await, Err(DialError::Handshake(_))));
+        let nowhere = Url::parse("ws://127.0.0.1:1").unwrap();
+        assert!(matches!(dial(&nowhere, public_roots()).await, Err(DialError::Connect(_))));
     }
 }
