@@ -43,3 +43,22 @@ impl AccessPolicy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_listed_keys_may_call_and_the_others_get_what_the_policy_says() {
+        let (listed, other) = (PublicKey::from_byte_array([1; 32]), PublicKey::from_byte_array([2; 32]));
+        for refuse in [Refuse::Silent, Refuse::Answer] {
+            let policy = AccessPolicy { access: Access::Only(BTreeSet::from([listed])), refuse };
+            assert_eq!(policy.decide(&listed), AccessDecision::Allowed);
+            assert_eq!(policy.decide(&other), AccessDecision::Refused(refuse));
+            let nobody = AccessPolicy { access: Access::Only(BTreeSet::new()), refuse };
+            assert_eq!(nobody.decide(&listed), AccessDecision::Refused(refuse));
+        }
+        let open = AccessPolicy { access: Access::Anyone, refuse: Refuse::default() };
+        assert_eq!(open.decide(&other), AccessDecision::Allowed);
+    }
+}

@@ -1,6 +1,7 @@
 //! Why a call ended, and whose doing it was.
 
-use crate::protocol::EndWord;
+use super::Millis;
+use crate::protocol::{Answer, Body, CallEnd, EndWord};
 
 /// Whose doing an end was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,8 +86,63 @@ impl EndReason {
         }
     }
 
-    /// A short human sentence for `call_end`'s `detail`; nothing in it is secret.
+    /// A short human sentence for `call_end`'s `detail`. Nothing in it is secret: why an endpoint failed, or what went wrong
+    /// here, is for the operator's log and says too much of the network behind the gateway.
     pub fn detail(&self) -> String {
-        todo!()
+        let text = match self {
+            Self::CallerLeft => "The caller hung up.".to_owned(),
+            Self::CallerGone => "The connection to the caller was lost.".to_owned(),
+            Self::Expired => "The call was not answered in time.".to_owned(),
+            Self::BadOffer(reject) => format!("The offer's SDP was refused: {reject}."),
+            Self::NoCommonCodec(none) => none.to_string(),
+            Self::Busy(limit) => format!("Busy: {limit}."),
+            Self::FingerprintMismatch => "The certificate is not the one that the offer named.".to_owned(),
+            Self::NeverConnected => "No connection came up in time.".to_owned(),
+            Self::EndpointFailed(_) => "What this line connects to cannot be reached.".to_owned(),
+            Self::OperatorLeft => "The other side hung up.".to_owned(),
+            Self::Shutdown => "The gateway is shutting down.".to_owned(),
+            Self::Internal(_) => "The gateway had a fault.".to_owned(),
+        };
+        CallEnd::fit_detail(&text)
+    }
+
+    /// The `call_end` that says so, at `now`.
+    pub fn call_end(&self, now: Millis) -> CallEnd {
+        CallEnd { reason: self.end_word(), detail: Some(self.detail()), timestamp: now.unix_seconds() }
+    }
+}
+
+/// What is sent to refuse an offer, in this order (protocol, decided 6); also for offers that never become a call.
+pub fn refusal(now: Millis, reason: &EndReason) -> [Body; 2] {
+    let answer = Answer { sdp: String::new(), accepted: false, timestamp: now.unix_seconds() };
+    [Body::Answer(answer), Body::End(reason.call_end(now))]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detail_is_short_and_tells_nothing_of_the_inside() {
+        let secret = "rtsp://user:hunter2@10.0.0.5 refused the connection";
+        let reasons = [
+            EndReason::EndpointFailed(secret.into()),
+            EndReason::Internal(secret.into()),
+            EndReason::NoCommonCodec(crate::sdp::NoCommonCodec { detail: "H265 ".repeat(200) }),
+            EndReason::BadOffer(crate::sdp::SdpReject { line: 3, what: "the m-line is malformed" }),
+        ];
+        for reason in reasons {
+            let detail = reason.detail();
+            assert!(detail.len() <= crate::protocol::MAX_DETAIL_BYTES);
+            assert!(!detail.contains("hunter2") && !detail.contains("10.0.0.5"), "{detail}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_answers_no_and_then_ends_the_call() {
+        let [answer, end] = refusal(Millis(5_999), &EndReason::Busy("all lines are taken"));
+        assert_eq!(answer, Body::Answer(Answer { sdp: String::new(), accepted: false, timestamp: 5 }));
+        let detail = Some("Busy: all lines are taken.".to_owned());
+        assert_eq!(end, Body::End(CallEnd { reason: EndWord::Rejected, detail, timestamp: 5 }));
     }
 }

@@ -1,9 +1,13 @@
 //! The state machine of one call.
 
-use super::{EndReason, Millis};
+use super::{EndReason, Millis, refusal};
 use crate::endpoint::Streams;
-use crate::protocol::{Body, CallType, Envelope, SessionId, Signal};
+use crate::protocol::{Answer, Body, CallType, EndWord, Envelope, IceCandidate, MAX_CANDIDATES, SessionId, Signal};
 use crate::sdp;
+
+/// How long an offer rings at most, in milliseconds, whatever it says: no camera and no person takes longer to answer,
+/// and a call must not hold its place for as long as a stranger likes.
+const LONGEST_RING: u64 = 120_000;
 
 /// Where a call is; it only moves down this list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +29,7 @@ pub enum State {
 
 /// What happened, told to the machine.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "an input is moved once, into the machine, and never kept")]
 pub enum Input {
     /// An opened event for this session, signed by whoever: the machine checks.
     Signal(Signal),
@@ -103,45 +108,266 @@ pub struct Report {
     pub session: SessionId,
     pub call_type: CallType,
     pub reason: EndReason,
-    /// The caller's candidates and events that were refused or ignored.
+    /// The caller's candidates and events that were refused or ignored, and those of others in its session.
     pub ignored: u32,
     pub milestones: Milestones,
 }
 
-/// One call.
+/// A [`State`] with what belongs to it.
+#[derive(Debug)]
+enum Phase {
+    Offered,
+    Opening { offer: Box<sdp::Offer> },
+    Answering,
+    Connecting { until: Millis },
+    Live,
+    Closing { reason: EndReason, until: Millis },
+    Ended,
+}
+
+/// One call. Every deadline is looked at before an input is taken, so that it does not matter which of the two the session
+/// task picks up first.
 #[derive(Debug)]
 pub struct Call {
-    _private: (),
+    /// The offer's. Its author is the only one who may speak in this call.
+    envelope: Envelope,
+    timing: Timing,
+    phase: Phase,
+    /// When the offer stops ringing.
+    rings_until: Millis,
+    /// The caller's candidates so far. Until the peer is open they are parked here.
+    candidates: Vec<sdp::Candidate>,
+    /// How many candidates of ours were sent after the answer.
+    sent_candidates: usize,
+    ignored: u32,
+    milestones: Milestones,
 }
 
 impl Call {
     /// A call that comes in: `offer` passed the access policy and the limits, and its body is an offer.
     pub fn answering(now: Millis, offer: Signal, timing: Timing) -> (Self, Vec<Action>) {
-        let _ = (now, offer, timing);
-        todo!()
+        let Signal { envelope, body } = offer;
+        let mut call = Self {
+            envelope,
+            timing,
+            phase: Phase::Offered,
+            rings_until: now.plus(LONGEST_RING),
+            candidates: Vec::new(),
+            sent_candidates: 0,
+            ignored: 0,
+            milestones: Milestones { offered: now, ..Milestones::default() },
+        };
+        let mut out = Vec::new();
+        match body {
+            Body::Offer(offer) => {
+                let said = Millis(offer.rings_until().saturating_mul(1000));
+                call.rings_until = call.rings_until.min(said);
+                match sdp::guard_offer(&offer.sdp) {
+                    Ok(guarded) => {
+                        call.phase = Phase::Opening { offer: Box::new(guarded) };
+                        out.push(Action::OpenSource);
+                    }
+                    Err(reject) => call.end(now, EndReason::BadOffer(reject), &mut out),
+                }
+            }
+            _ => call.end(now, EndReason::Internal("a call began without an offer".into()), &mut out),
+        }
+        (call, out)
     }
 
     /// Takes an input; returns what is to be done, in order.
     pub fn handle(&mut self, now: Millis, input: Input) -> Vec<Action> {
-        let _ = (now, input);
-        todo!()
+        let mut out = Vec::new();
+        if self.deadline().is_some_and(|deadline| now >= deadline) {
+            self.overdue(now, &mut out);
+        }
+        match input {
+            Input::Signal(signal) => self.signal(now, signal, &mut out),
+            Input::SourceReady(streams) => self.source_ready(now, &streams, &mut out),
+            Input::SourceFailed(why) => {
+                // Once open, the hub reopens its source by itself, and the call waits for the picture to return.
+                if self.state() == State::Opening {
+                    self.end(now, EndReason::EndpointFailed(why), &mut out);
+                }
+            }
+            Input::AnswerReady(sdp) => self.answer_ready(now, sdp, &mut out),
+            Input::LocalCandidate { candidate, mid, index } => {
+                // Those found before the answer are in it; a connected caller needs no more.
+                if self.state() == State::Connecting && self.sent_candidates < MAX_CANDIDATES {
+                    self.sent_candidates += 1;
+                    out.push(Action::Send(Body::Candidate(IceCandidate {
+                        candidate,
+                        sdp_mid: Some(mid),
+                        sdp_mline_index: Some(index),
+                        timestamp: now.unix_seconds(),
+                    })));
+                }
+            }
+            Input::Secured => {
+                if self.state() == State::Connecting {
+                    self.phase = Phase::Live;
+                    self.milestones.secured = Some(now);
+                }
+            }
+            Input::FirstMedia => {
+                if self.state() == State::Live {
+                    self.milestones.first_media.get_or_insert(now);
+                }
+            }
+            Input::PeerFailed(reason) | Input::HangUp(reason) => self.end(now, reason, &mut out),
+            Input::PeerClosed => self.peer_closed(now, &mut out),
+            // Its deadline was looked at above.
+            Input::Tick => {}
+        }
+        out
     }
 
     /// When the machine wants a [`Input::Tick`], if nothing else happens.
     pub fn deadline(&self) -> Option<Millis> {
-        todo!()
+        match &self.phase {
+            Phase::Offered | Phase::Opening { .. } | Phase::Answering => Some(self.rings_until),
+            Phase::Connecting { until } | Phase::Closing { until, .. } => Some(*until),
+            Phase::Live | Phase::Ended => None,
+        }
     }
 
     pub fn state(&self) -> State {
-        todo!()
+        match &self.phase {
+            Phase::Offered => State::Offered,
+            Phase::Opening { .. } => State::Opening,
+            Phase::Answering => State::Answering,
+            Phase::Connecting { .. } => State::Connecting,
+            Phase::Live => State::Live,
+            Phase::Closing { .. } => State::Closing,
+            Phase::Ended => State::Ended,
+        }
     }
 
     /// The offer's envelope: who calls whom, in which session and cipher.
     pub fn envelope(&self) -> &Envelope {
-        todo!()
+        &self.envelope
     }
 
     pub fn milestones(&self) -> &Milestones {
-        todo!()
+        &self.milestones
+    }
+
+    fn signal(&mut self, now: Millis, signal: Signal, out: &mut Vec<Action>) {
+        let Signal { envelope, body } = signal;
+        let may_speak = envelope.from == self.envelope.from
+            && envelope.to == self.envelope.to
+            && envelope.session == self.envelope.session;
+        match body {
+            Body::Candidate(candidate) if may_speak => self.remote_candidate(&candidate, out),
+            Body::End(_) if may_speak => self.end(now, EndReason::CallerLeft, out),
+            // A second offer asks to renegotiate, which is not done; an answer answers nothing of ours.
+            _ => self.ignore(),
+        }
+    }
+
+    fn remote_candidate(&mut self, candidate: &IceCandidate, out: &mut Vec<Action>) {
+        let peer_is_open = match self.state() {
+            State::Offered | State::Opening => false,
+            State::Answering | State::Connecting | State::Live => true,
+            State::Closing | State::Ended => return self.ignore(),
+        };
+        match sdp::Candidate::read(&candidate.candidate) {
+            // Callers send a candidate again when a relay may have dropped it.
+            Ok(Some(candidate)) if self.candidates.contains(&candidate) => {}
+            Ok(Some(candidate)) if self.candidates.len() < MAX_CANDIDATES => {
+                if peer_is_open {
+                    out.push(Action::AddCandidate(candidate.clone()));
+                }
+                self.candidates.push(candidate);
+            }
+            Ok(None) => {}
+            Ok(Some(_)) | Err(_) => self.ignore(),
+        }
+    }
+
+    fn source_ready(&mut self, now: Millis, streams: &Streams, out: &mut Vec<Action>) {
+        let Phase::Opening { offer } = &self.phase else { return };
+        self.milestones.source_ready = Some(now);
+        match sdp::plan(offer, streams) {
+            Ok(plan) => {
+                out.push(Action::OpenPeer { offer: offer.clone(), plan });
+                out.extend(self.candidates.iter().cloned().map(Action::AddCandidate));
+                self.phase = Phase::Answering;
+            }
+            Err(none) => self.end(now, EndReason::NoCommonCodec(none), out),
+        }
+    }
+
+    fn answer_ready(&mut self, now: Millis, sdp: String, out: &mut Vec<Action>) {
+        if self.state() == State::Answering {
+            out.push(Action::Send(Body::Answer(Answer { sdp, accepted: true, timestamp: now.unix_seconds() })));
+            self.milestones.answered = Some(now);
+            self.phase = Phase::Connecting { until: now.plus(self.timing.connect) };
+        }
+    }
+
+    fn peer_closed(&mut self, now: Millis, out: &mut Vec<Action>) {
+        match self.state() {
+            State::Closing => self.finish(now, out),
+            State::Answering | State::Connecting | State::Live => {
+                self.end(now, EndReason::Internal("the peer closed unasked".into()), out);
+            }
+            State::Offered | State::Opening | State::Ended => {}
+        }
+    }
+
+    fn overdue(&mut self, now: Millis, out: &mut Vec<Action>) {
+        match self.state() {
+            State::Offered | State::Opening | State::Answering => self.end(now, EndReason::Expired, out),
+            State::Connecting => self.end(now, EndReason::NeverConnected, out),
+            State::Closing => self.finish(now, out),
+            State::Live | State::Ended => {}
+        }
+    }
+
+    /// Ends the call, unless that has begun: the caller is told, unless it was the caller who ended it.
+    fn end(&mut self, now: Millis, reason: EndReason, out: &mut Vec<Action>) {
+        let state = self.state();
+        if state >= State::Closing {
+            return;
+        }
+        if reason != EndReason::CallerLeft {
+            let [refuse, end] = refusal(now, &reason);
+            if state < State::Connecting && reason.end_word() == EndWord::Rejected {
+                out.push(Action::Send(refuse));
+            }
+            out.push(Action::Send(end));
+        }
+        self.phase = Phase::Closing { reason, until: now.plus(self.timing.close) };
+        if state == State::Offered {
+            self.finish(now, out);
+        } else {
+            out.push(Action::CloseMedia);
+        }
+    }
+
+    /// The end of a call that is closing.
+    fn finish(&mut self, now: Millis, out: &mut Vec<Action>) {
+        if let Phase::Closing { reason, .. } = std::mem::replace(&mut self.phase, Phase::Ended) {
+            self.milestones.ended = Some(now);
+            out.push(Action::Report(Box::new(Report {
+                caller: self.envelope.from,
+                line: self.envelope.to,
+                session: self.envelope.session.clone(),
+                call_type: self.envelope.call_type,
+                reason,
+                ignored: self.ignored,
+                milestones: self.milestones,
+            })));
+        }
+    }
+
+    fn ignore(&mut self) {
+        self.ignored = self.ignored.saturating_add(1);
     }
 }
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

@@ -5,10 +5,12 @@
 
 mod access;
 mod end;
+mod limits;
 mod machine;
 
 pub use access::{Access, AccessDecision, AccessPolicy, Refuse};
-pub use end::{EndReason, Origin};
+pub use end::{EndReason, Origin, refusal};
+pub use limits::{Admission, LimitReached, Limits};
 pub use machine::{Action, Call, Input, Milestones, Report, State, Timing};
 
 /// Milliseconds since the Unix epoch, from a clock that does not go backwards within a process.
