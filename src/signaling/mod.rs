@@ -1,10 +1,46 @@
 //! Relays <-> protocol: subscriptions, verification, duplicates, the outbox, the embedded relay.
+//!
+//! [`start`] connects to every relay and returns a [`Signaling`] to publish with and a channel of what comes in. A relay that is
+//! down is tried again for ever and delays nothing.
 
+mod counters;
+mod embedded;
+mod intake;
+mod link;
+pub mod memory;
+mod outbox;
+mod pace;
+mod recent;
+mod status;
+mod transport;
+mod verdict;
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nostr::{Event, EventId, Keys, PublicKey, RelayUrl};
+use nostr::{Event, EventId, Keys, PublicKey, RelayUrl, ToBech32, Url};
+use nostr_sdk::pool::RelayOptions;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub use self::counters::{Counters, Dropped};
+pub use self::embedded::{Embedded, EmbeddedError};
+pub use self::outbox::{Delivery, PublishError, Undelivered};
+pub use self::status::RelayStatus;
+pub use self::transport::DialError;
+pub use self::verdict::{Refusal, Verdict};
 use crate::protocol::{Envelope, Outgoing, SignalKind};
+
+/// Log targets to be turned off: these crates log whole messages, some of them as errors. Signaling says what matters of them in
+/// its own words.
+pub const NOISY_LOG_TARGETS: [&str; 2] = ["nostr_relay_pool", "nostr_relay_builder"];
+
+/// nostr-sdk's pause between attempts to connect; after failures the transport adds to it.
+const RETRY: Duration = Duration::from_secs(1);
+/// Events that may wait for the gateway.
+const INCOMING: usize = 256;
 
 /// What signaling remembers across restarts. Implemented by the store; calls are short and may block for a disk write.
 pub trait Memory: Send + Sync + 'static {
@@ -18,9 +54,24 @@ pub trait Memory: Send + Sync + 'static {
 /// What signaling is told at its start.
 pub struct Settings {
     pub relays: Vec<RelayUrl>,
-    /// The keys that are called, and that answer.
+    /// The keys that are called, and that answer. The first one authenticates to relays that ask for it (NIP-42).
     pub keys: Vec<Keys>,
     pub memory: Arc<dyn Memory>,
+}
+
+/// Why signaling cannot start: the configuration's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("no relay is given")]
+    NoRelay,
+    #[error("no key is given")]
+    NoKey,
+    #[error("the relay {relay} cannot be used")]
+    Relay {
+        relay: RelayUrl,
+        #[source]
+        source: nostr_sdk::pool::pool::Error,
+    },
 }
 
 /// A verified event for one of our keys, not seen before, not expired.
@@ -31,8 +82,125 @@ pub struct Incoming {
     pub event: Box<Event>,
 }
 
-/// An event to publish.
-#[derive(Debug, Clone)]
-pub struct Publish {
-    pub outgoing: Outgoing,
+/// A handle to what [`start`] started. When the last one is dropped, everything stops.
+#[derive(Clone)]
+pub struct Signaling(Arc<Inner>);
+
+struct Inner {
+    outbox: outbox::Outbox,
+    tally: Arc<counters::Tally>,
+    relays: watch::Receiver<Vec<RelayStatus>>,
+    stop: CancellationToken,
+    _stop_on_drop: DropGuard,
+}
+
+impl fmt::Debug for Signaling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signaling").field("relays", &*self.0.relays.borrow()).finish_non_exhaustive()
+    }
+}
+
+/// Starts connecting to all relays and returns at once. The receiver ends when signaling is shut down.
+///
+/// # Errors
+/// [`StartError`]; a relay that cannot be reached is none.
+pub async fn start(settings: Settings) -> Result<(Signaling, mpsc::Receiver<Incoming>), StartError> {
+    let Settings { mut relays, keys, memory } = settings;
+    let mut seen = HashSet::new();
+    relays.retain(|relay| seen.insert(relay.clone()));
+    if relays.is_empty() {
+        return Err(StartError::NoRelay);
+    }
+    let signer = keys.first().cloned().ok_or(StartError::NoKey)?;
+    let public: Vec<PublicKey> = keys.iter().map(Keys::public_key).collect();
+    let set: Arc<HashSet<PublicKey>> = Arc::new(public.iter().copied().collect());
+
+    let stop = CancellationToken::new();
+    let tally = Arc::new(counters::Tally::default());
+    let (raw, input) = mpsc::channel(intake::WAITING);
+    let (boards, watched) = status::Board::of(&relays, unix_now());
+    let links: Vec<Arc<link::Link>> = relays
+        .into_iter()
+        .zip(boards)
+        .map(|(url, board)| {
+            let sieve = intake::Sieve::new(Arc::clone(&set), Arc::clone(&tally), raw.clone());
+            Arc::new(link::Link::new(url, board, sieve, public.clone()))
+        })
+        .collect();
+    let ports = links
+        .iter()
+        .map(|link| {
+            let port: Arc<dyn transport::Port> = Arc::clone(link) as _;
+            (Url::from(link.url.clone()), Arc::downgrade(&port))
+        })
+        .collect();
+    let client =
+        nostr_sdk::Client::builder().signer(signer).websocket_transport(transport::Transport::new(ports)).build();
+    let pool = client.pool().clone();
+    let options = RelayOptions::new().retry_interval(RETRY).adjust_retry_interval(false);
+    for link in &links {
+        let fault = |source| StartError::Relay { relay: link.url.clone(), source };
+        pool.add_relay(&link.url, options.clone()).await.map_err(fault)?;
+        let relay = pool.relay(&link.url).await.map_err(fault)?;
+        Arc::clone(link).start(relay, stop.clone());
+    }
+
+    let (output, incoming) = mpsc::channel(INCOMING);
+    let intake = intake::Intake { keys: set, memory: Arc::clone(&memory), tally: Arc::clone(&tally), input, output };
+    tokio::spawn(intake.run(stop.clone()));
+    let stopped = stop.clone();
+    tokio::spawn(async move {
+        stopped.cancelled().await;
+        // Ends the connections and nostr-sdk's tasks.
+        pool.shutdown().await;
+    });
+
+    let keys: HashMap<PublicKey, Keys> = keys.into_iter().map(|keys| (keys.public_key(), keys)).collect();
+    let outbox = outbox::Outbox::new(links, keys, memory, stop.clone());
+    let _stop_on_drop = stop.clone().drop_guard();
+    Ok((Signaling(Arc::new(Inner { outbox, tally, relays: watched, stop, _stop_on_drop })), incoming))
+}
+
+impl Signaling {
+    /// Queues an event for every relay; never waits.
+    ///
+    /// # Errors
+    /// [`PublishError`]; what relays say comes with the [`Delivery`].
+    pub fn publish(&self, outgoing: Outgoing) -> Result<Delivery, PublishError> {
+        self.0.outbox.publish(outgoing)
+    }
+
+    /// What came in and what was dropped since the start.
+    pub fn counters(&self) -> watch::Receiver<Counters> {
+        self.0.tally.watch()
+    }
+
+    /// Every relay's state, in the order of the settings.
+    pub fn relays(&self) -> watch::Receiver<Vec<RelayStatus>> {
+        self.0.relays.clone()
+    }
+
+    /// Waits until at least one relay is connected.
+    pub async fn connected(&self) {
+        let mut relays = self.relays();
+        // Fails when signaling is gone, and we hold it.
+        let _ = relays.wait_for(|all| all.iter().any(|relay| relay.connected)).await;
+    }
+
+    /// Ends the connections. Events still waiting are not sent; their deliveries say so.
+    pub fn shut_down(&self) {
+        self.0.stop.cancel();
+    }
+}
+
+/// Unix seconds.
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// A key as logs show it: enough to tell people apart.
+fn short(key: &PublicKey) -> String {
+    let mut npub = key.to_bech32().unwrap_or_else(|never| match never {});
+    npub.truncate(12);
+    npub
 }

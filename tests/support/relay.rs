@@ -1,0 +1,389 @@
+//! A relay in the test's own process: NIP-01 over real WebSockets, with behaviours to choose from and means to meddle.
+//!
+//! Include it with `#[path = "support/relay.rs"] mod relay;`.
+//!
+//! ```ignore
+//! let relay = TestRelay::start(Behaviour::StrfryLike).await;
+//! relay.subscriptions(1).await;           // until a client has subscribed
+//! relay.refuse_next("rate-limited: slow down");
+//! relay.stop().await;                     // clients lose their connections; events are kept
+//! relay.restart().await;                  // the same port
+//! ```
+#![allow(dead_code)] // Each test binary uses a part of it.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use futures::{SinkExt, StreamExt};
+use nostr::filter::MatchEventOptions;
+use nostr::{Event, Filter, JsonUtil, RelayUrl};
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// strfry's pause between a change of its database and its reading it again for live subscribers.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+
+/// How the relay treats live subscribers. Either way it follows NIP-01's replaceable rule: of one author and kind the newest
+/// `created_at` stays, and of equal ones the lowest id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behaviour {
+    /// What is accepted is handed on at once.
+    Honest,
+    /// What is accepted is handed on 100 ms later if it is still stored then: of several replaceable events sent in quick
+    /// succession subscribers see the last one, though each was answered with `OK` true.
+    StrfryLike,
+}
+
+/// The relay. Dropping it stops it.
+pub struct TestRelay {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    running: Mutex<Running>,
+}
+
+#[derive(Default)]
+struct Running {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    subscriptions: watch::Sender<usize>,
+}
+
+struct State {
+    behaviour: Behaviour,
+    stored: Vec<Event>,
+    /// Everything that was answered with `OK` true, in order, replaced or not.
+    accepted: Vec<Event>,
+    /// Answers to give to the next events instead of storing them.
+    answers: VecDeque<(bool, String)>,
+    clients: HashMap<u64, Client>,
+    next_client: u64,
+    /// strfry-like: accepted and not yet handed on.
+    pending: Vec<Event>,
+}
+
+struct Client {
+    out: mpsc::UnboundedSender<Out>,
+    subscriptions: HashMap<String, Vec<Filter>>,
+}
+
+enum Out {
+    Say(Value),
+    HangUp,
+}
+
+impl TestRelay {
+    /// Listens on a free port of 127.0.0.1.
+    pub async fn start(behaviour: Behaviour) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = State {
+            behaviour,
+            stored: Vec::new(),
+            accepted: Vec::new(),
+            answers: VecDeque::new(),
+            clients: HashMap::new(),
+            next_client: 0,
+            pending: Vec::new(),
+        };
+        let shared = Arc::new(Shared { state: Mutex::new(state), subscriptions: watch::Sender::new(0) });
+        let relay = Self { address, shared, running: Mutex::default() };
+        relay.serve(listener);
+        relay
+    }
+
+    pub fn url(&self) -> RelayUrl {
+        RelayUrl::parse(&format!("ws://{}", self.address)).unwrap()
+    }
+
+    /// Changes the behaviour from the next event on.
+    pub fn behave(&self, behaviour: Behaviour) {
+        self.shared.state().behaviour = behaviour;
+    }
+
+    /// Closes the port and all connections; returns when they are closed. Events are kept.
+    pub async fn stop(&self) {
+        let Running { stop, tasks } = std::mem::take(&mut *self.running.lock().unwrap());
+        stop.cancel();
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    /// Listens again on the same port, after [`stop`](Self::stop).
+    pub async fn restart(&self) {
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        self.serve(listener);
+    }
+
+    /// Ends every connection; clients may come back.
+    pub fn disconnect_clients(&self) {
+        for client in self.shared.state().clients.values() {
+            let _ = client.out.send(Out::HangUp);
+        }
+    }
+
+    /// Ends every subscription with `CLOSED`, keeping the connections.
+    pub fn close_subscriptions(&self, message: &str) {
+        let mut state = self.shared.state();
+        for client in state.clients.values_mut() {
+            for (id, _) in client.subscriptions.drain() {
+                let _ = client.out.send(Out::Say(json!(["CLOSED", id, message])));
+            }
+        }
+        self.shared.count(&state);
+    }
+
+    /// Waits until there are at least this many subscriptions.
+    pub async fn subscriptions(&self, count: usize) {
+        self.shared.subscriptions.subscribe().wait_for(|now| *now >= count).await.unwrap();
+    }
+
+    /// Answers the next event with `OK` false and this message, and does not store it.
+    pub fn refuse_next(&self, message: &str) {
+        self.answer_next(false, message);
+    }
+
+    /// Answers the next event with this `OK`, and does not store it.
+    pub fn answer_next(&self, accepted: bool, message: &str) {
+        self.shared.state().answers.push_back((accepted, message.to_owned()));
+    }
+
+    /// What a query would find now.
+    pub fn stored(&self) -> Vec<Event> {
+        self.shared.state().stored.clone()
+    }
+
+    /// Every event that was answered with `OK` true and stored, in order, later replaced or not.
+    pub fn accepted(&self) -> Vec<Event> {
+        self.shared.state().accepted.clone()
+    }
+
+    /// How many events of this kind were accepted so far.
+    pub fn count(&self, kind: u16) -> usize {
+        self.shared.state().accepted.iter().filter(|event| event.kind.as_u16() == kind).count()
+    }
+
+    /// Stores an event as if a client had sent it, whatever rules forbid it, and hands it to its subscribers.
+    pub fn store(&self, event: &Event) {
+        let mut state = self.shared.state();
+        state.stored.push(event.clone());
+        state.accepted.push(event.clone());
+        state.hand_on(event);
+    }
+
+    /// Hands an event to its subscribers again.
+    pub fn republish(&self, event: &Event) {
+        self.shared.state().hand_on(event);
+    }
+
+    /// Sends an event, or what should pass for one, on every subscription, whatever its filter.
+    pub fn inject(&self, event: &Value) {
+        for client in self.shared.state().clients.values() {
+            for id in client.subscriptions.keys() {
+                let _ = client.out.send(Out::Say(json!(["EVENT", id, event])));
+            }
+        }
+    }
+
+    fn serve(&self, listener: TcpListener) {
+        let running = self.running.lock().unwrap();
+        let (shared, stop, tasks) = (Arc::clone(&self.shared), running.stop.clone(), running.tasks.clone());
+        running.tasks.spawn(async move {
+            loop {
+                let (tcp, _) = tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return,
+                    accepted = listener.accept() => accepted.unwrap(),
+                };
+                let (shared, stop) = (Arc::clone(&shared), stop.clone());
+                tasks.spawn(async move {
+                    tokio::select! {
+                        biased;
+                        () = stop.cancelled() => {}
+                        () = client(tcp, &shared) => {}
+                    }
+                });
+            }
+        });
+    }
+}
+
+impl Drop for TestRelay {
+    fn drop(&mut self) {
+        self.running.lock().unwrap().stop.cancel();
+    }
+}
+
+/// Takes a client off the list however its task ends.
+struct Listed<'a> {
+    shared: &'a Shared,
+    id: u64,
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        state.clients.remove(&self.id);
+        self.shared.count(&state);
+    }
+}
+
+async fn client(tcp: TcpStream, shared: &Arc<Shared>) {
+    tcp.set_nodelay(true).unwrap();
+    let Ok(mut socket) = tokio_tungstenite::accept_async(tcp).await else { return };
+    let (out, mut outgoing) = mpsc::unbounded_channel();
+    let id = {
+        let mut state = shared.state();
+        state.next_client += 1;
+        let id = state.next_client;
+        state.clients.insert(id, Client { out, subscriptions: HashMap::new() });
+        id
+    };
+    let _listed = Listed { shared, id };
+    loop {
+        tokio::select! {
+            said = outgoing.recv() => match said {
+                Some(Out::Say(message)) => {
+                    if socket.send(Message::text(message.to_string())).await.is_err() {
+                        return;
+                    }
+                }
+                Some(Out::HangUp) | None => return,
+            },
+            heard = socket.next() => match heard {
+                Some(Ok(Message::Text(text))) => shared.hear(id, &text),
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(_)) => {}
+            },
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    fn count(&self, state: &State) {
+        self.subscriptions.send_replace(state.clients.values().map(|client| client.subscriptions.len()).sum());
+    }
+
+    /// Takes a client's message.
+    fn hear(self: &Arc<Self>, client: u64, text: &str) {
+        let mut state = self.state();
+        let message: Value = serde_json::from_str(text).unwrap_or_default();
+        match message[0].as_str() {
+            Some("EVENT") => {
+                let (accepted, word) = match Event::from_json(message[1].to_string()) {
+                    Ok(event) => self.event(&mut state, event),
+                    Err(_) => (false, "invalid: not an event".to_owned()),
+                };
+                state.say(client, json!(["OK", message[1]["id"], accepted, word]));
+            }
+            Some("REQ") => {
+                let id = message[1].as_str().unwrap_or_default().to_owned();
+                let filters = message.as_array().into_iter().flatten().skip(2);
+                let filters: Vec<Filter> =
+                    filters.map(|filter| Filter::from_json(filter.to_string()).unwrap()).collect();
+                let mut found: Vec<&Event> = state.stored.iter().filter(|event| matches(&filters, event)).collect();
+                found.sort_by_key(|event| (std::cmp::Reverse(event.created_at), event.id));
+                found.truncate(filters.iter().filter_map(|filter| filter.limit).max().unwrap_or(500));
+                for event in found {
+                    state.say(client, json!(["EVENT", id, event]));
+                }
+                state.say(client, json!(["EOSE", id]));
+                if let Some(client) = state.clients.get_mut(&client) {
+                    client.subscriptions.insert(id, filters);
+                }
+                self.count(&state);
+            }
+            Some("CLOSE") => {
+                if let Some(client) = state.clients.get_mut(&client) {
+                    client.subscriptions.remove(message[1].as_str().unwrap_or_default());
+                }
+                self.count(&state);
+            }
+            _ => state.say(client, json!(["NOTICE", "invalid: unknown message"])),
+        }
+    }
+
+    /// What NIP-01 says is to be done with an event: its `OK`.
+    fn event(self: &Arc<Self>, state: &mut State, event: Event) -> (bool, String) {
+        if let Some(answer) = state.answers.pop_front() {
+            return answer;
+        }
+        if event.verify().is_err() {
+            return (false, "invalid: bad signature".to_owned());
+        }
+        if state.stored.iter().any(|stored| stored.id == event.id) {
+            return (true, "duplicate: already have this event".to_owned());
+        }
+        if event.kind.is_replaceable() {
+            let same = |stored: &Event| stored.pubkey == event.pubkey && stored.kind == event.kind;
+            let newer = |stored: &Event| {
+                stored.created_at > event.created_at || (stored.created_at == event.created_at && stored.id < event.id)
+            };
+            if state.stored.iter().any(|stored| same(stored) && newer(stored)) {
+                return (false, "replaced: have newer event".to_owned());
+            }
+            state.stored.retain(|stored| !same(stored));
+        }
+        state.accepted.push(event.clone());
+        if !event.kind.is_ephemeral() {
+            state.stored.push(event.clone());
+        }
+        match state.behaviour {
+            Behaviour::Honest => state.hand_on(&event),
+            Behaviour::StrfryLike => {
+                state.pending.push(event);
+                if state.pending.len() == 1 {
+                    let shared = Arc::clone(self);
+                    tokio::spawn(async move {
+                        tokio::time::sleep(DEBOUNCE).await;
+                        shared.state().hand_on_what_is_left();
+                    });
+                }
+            }
+        }
+        (true, String::new())
+    }
+}
+
+impl State {
+    fn say(&self, client: u64, message: Value) {
+        if let Some(client) = self.clients.get(&client) {
+            let _ = client.out.send(Out::Say(message));
+        }
+    }
+
+    fn hand_on(&self, event: &Event) {
+        for client in self.clients.values() {
+            for (id, filters) in &client.subscriptions {
+                if matches(filters, event) {
+                    let _ = client.out.send(Out::Say(json!(["EVENT", id, event])));
+                }
+            }
+        }
+    }
+
+    fn hand_on_what_is_left(&mut self) {
+        for event in std::mem::take(&mut self.pending) {
+            if event.kind.is_ephemeral() || self.stored.iter().any(|stored| stored.id == event.id) {
+                self.hand_on(&event);
+            }
+        }
+    }
+}
+
+fn matches(filters: &[Filter], event: &Event) -> bool {
+    filters.iter().any(|filter| filter.match_event(event, MatchEventOptions::new()))
+}

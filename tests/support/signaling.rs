@@ -1,0 +1,92 @@
+//! Clients of the signaling under test: what they publish, and how a test waits for what follows.
+#![allow(dead_code)] // Each test binary uses a part of it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use callgate::protocol::{Answer, Body, CallEnd, CallType, Cipher, EndWord, Offer, Outgoing};
+use callgate::signaling::memory::Forgetful;
+use callgate::signaling::{self, Dropped, Incoming, Memory, Settings, Signaling};
+use nostr::{Event, Keys, PublicKey, RelayUrl};
+use tokio::sync::mpsc;
+
+/// How long a test waits for what must come: long for a busy machine, and never waited out in a test that passes.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// A signaling for one key, and what it receives.
+pub struct Party {
+    pub keys: Keys,
+    pub signaling: Signaling,
+    pub incoming: mpsc::Receiver<Incoming>,
+}
+
+impl Party {
+    pub async fn new(relays: &[RelayUrl]) -> Self {
+        Self::with(Keys::generate(), relays, Arc::new(Forgetful::default())).await
+    }
+
+    pub async fn with(keys: Keys, relays: &[RelayUrl], memory: Arc<dyn Memory>) -> Self {
+        let settings = Settings { relays: relays.to_vec(), keys: vec![keys.clone()], memory };
+        let (signaling, incoming) = signaling::start(settings).await.unwrap();
+        Self { keys, signaling, incoming }
+    }
+
+    pub fn public(&self) -> PublicKey {
+        self.keys.public_key()
+    }
+
+    /// The next event that comes in.
+    pub async fn next(&mut self) -> Incoming {
+        soon(self.incoming.recv()).await.expect("signaling runs")
+    }
+
+    /// Waits until so many events were dropped for this reason.
+    pub async fn dropped(&self, reason: Dropped, count: u64) {
+        let mut counters = self.signaling.counters();
+        soon(counters.wait_for(|counters| counters.dropped(reason) >= count)).await.unwrap();
+    }
+
+    /// Publishes and waits for the first relay's acceptance.
+    pub async fn publish(&self, to: PublicKey, session: &str, body: Body) -> RelayUrl {
+        let delivery = self.signaling.publish(outgoing(self.public(), to, session, body)).unwrap();
+        soon(delivery.outcome()).await.expect("a relay takes it")
+    }
+}
+
+/// Waits for what must come.
+pub async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, future).await.expect("it comes in time")
+}
+
+pub fn outgoing(from: PublicKey, to: PublicKey, session: &str, body: Body) -> Outgoing {
+    Outgoing {
+        from,
+        to,
+        session: session.parse().unwrap(),
+        call_type: CallType::Video,
+        cipher: Cipher::Nip44,
+        body,
+        expiration: now() + 60,
+    }
+}
+
+pub fn offer() -> Body {
+    Body::Offer(Offer { sdp: "v=0\r\n".into(), timestamp: now(), expires_in: 60, rtc_servers: Vec::new() })
+}
+
+pub fn answer() -> Body {
+    Body::Answer(Answer { sdp: "v=0\r\n".into(), accepted: true, timestamp: now() })
+}
+
+pub fn end() -> Body {
+    Body::End(CallEnd { reason: EndWord::UserLeft, detail: None, timestamp: now() })
+}
+
+/// An offer's event, sealed outside of any outbox.
+pub fn sealed(from: &Keys, outgoing: &Outgoing, created_at: u64) -> Event {
+    callgate::protocol::seal(outgoing, from, created_at, &mut nostr::secp256k1::rand::rngs::OsRng).unwrap()
+}
