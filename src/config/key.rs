@@ -19,6 +19,18 @@ pub enum LineKey {
 }
 
 impl LineKey {
+    /// The key that a line without a key file of its own has: kept in the data folder, under the line's name.
+    ///
+    /// # Errors
+    /// [`KeyError`] when there is a file, and no key in it.
+    pub fn kept(data_dir: &Path, line: &str) -> Result<Self, KeyError> {
+        let path = data_dir.join("keys").join(format!("{line}.nsec"));
+        match read_key_file(&path) {
+            Err(KeyError::Unreadable(path, io::ErrorKind::NotFound)) => Ok(Self::ToGenerate(path)),
+            read => read.map(Self::Given),
+        }
+    }
+
     /// The public key, once there is a key.
     pub fn public_key(&self) -> Option<PublicKey> {
         match self {

@@ -11,8 +11,8 @@ use toml::de::DeTable;
 
 use super::reader::{Document, MAX_CONFIG_BYTES, Table, Value};
 use super::{
-    Config, ConfigError, ConfigErrors, DEFAULT_IDLE, Doubt, Http, Ice, KeyError, Limits, Line, LineKey, Nostr, Place,
-    Problem, Secret, Turn, read_key_file, scalar, schema,
+    Config, ConfigError, ConfigErrors, DEFAULT_IDLE, Doubt, Http, Ice, Limits, Line, LineKey, Nostr, Place, Problem,
+    Secret, Turn, read_key_file, read_secret_file, read_token_file, scalar, schema,
 };
 use crate::call::{Access, AccessPolicy, Refuse};
 use crate::endpoint::Endpoint;
@@ -169,22 +169,13 @@ fn ice_of(table: &Table<'_>, calls: usize) -> Ice {
 fn turn(table: &Table<'_>) -> Option<Turn> {
     let url = table.require("url").and_then(|value| value.parse(scalar::turn_url));
     let username = table.require("username").and_then(|value| value.text());
-    let credential = table.require("credential_file").and_then(|value| secret_file(&value));
-    Some(Turn { url: url?, username: username?, credential: Secret::new(credential?) })
+    let credential = table.require("credential_file").and_then(|value| secret_file(&value, read_secret_file));
+    Some(Turn { url: url?, username: username?, credential: credential? })
 }
-
-/// The API's token must not be guessed: 16 characters of base64 are 96 bits.
-const MIN_TOKEN_CHARS: usize = 16;
 
 fn http(table: &Table<'_>) -> Option<Http> {
     let token_file = table.get("token_file");
-    let token = token_file.as_ref().and_then(|value| {
-        let token = secret_file(value)?;
-        if token.chars().count() < MIN_TOKEN_CHARS {
-            value.refuse(Problem::TokenShort(MIN_TOKEN_CHARS));
-        }
-        Some(Secret::new(token))
-    });
+    let token = token_file.as_ref().and_then(|value| secret_file(value, read_token_file));
     let value = table.require("listen")?;
     let listen: SocketAddr = value.parse(scalar::socket_address)?;
     if !listen.ip().is_loopback() && token_file.is_none() {
@@ -194,9 +185,9 @@ fn http(table: &Table<'_>) -> Option<Http> {
 }
 
 /// The secret in the file that a value names.
-fn secret_file(value: &Value<'_>) -> Option<String> {
+fn secret_file(value: &Value<'_>, read: fn(&Path) -> Result<Secret, Problem>) -> Option<Secret> {
     let path = value.path()?;
-    let secret = value.read_value_file(&path)?;
+    let secret = read(&path).map_err(|problem| value.refuse(problem)).ok()?;
     // Secrets that an orchestrator mounts are often readable by all inside a container: told, not refused.
     if fs::metadata(&path).is_ok_and(|metadata| super::key::is_open_to_others(&metadata)) {
         value.warn(Doubt::OpenToOthers(path));
@@ -222,7 +213,7 @@ fn lines(value: &Value<'_>, data_dir: Option<&Path>, usual: &AccessWords) -> Vec
     let mut seen = Seen::default();
     for (index, value) in tables.iter().enumerate() {
         // A line goes by its name when the name can be shown, else by its place.
-        let label = match value.name_inside().and_then(|name| scalar::line_name(name).ok()) {
+        let label = match value.name_inside().and_then(|name| scalar::parse_line_name(name).ok()) {
             Some(name) => format!("line {name:?}: "),
             None => format!("line #{}: ", index + 1),
         };
@@ -236,7 +227,7 @@ fn lines(value: &Value<'_>, data_dir: Option<&Path>, usual: &AccessWords) -> Vec
 
 fn line(table: &Table<'_>, data_dir: Option<&Path>, usual: &AccessWords, seen: &mut Seen) -> Option<Line> {
     let name = table.require("name").and_then(|value| {
-        let name = value.parse(scalar::line_name)?;
+        let name = value.parse(scalar::parse_line_name)?;
         // File names may not tell upper from lower case.
         match seen.names.iter().find(|(other, _)| other.eq_ignore_ascii_case(&name)) {
             Some((_, line)) => value.refuse(Problem::SameName(*line)),
@@ -268,21 +259,16 @@ fn line_key(table: &Table<'_>, name: Option<&str>, data_dir: Option<&Path>, seen
         None => table.refuse("key_file", problem),
     };
     let read = match &value {
-        Some(value) => read_key_file(&value.path()?),
-        None => {
-            let path = data_dir?.join("keys").join(format!("{}.nsec", name?));
-            match read_key_file(&path) {
-                Err(KeyError::Unreadable(path, std::io::ErrorKind::NotFound)) => {
-                    return Some(LineKey::ToGenerate(path));
-                }
-                read => read,
-            }
-        }
+        Some(value) => read_key_file(&value.path()?).map(LineKey::Given),
+        None => LineKey::kept(data_dir?, name?),
     };
-    let keys = read.map_err(|error| refuse(error.into())).ok()?;
-    match seen.keys.iter().find(|(_, other)| *other == keys.public_key()) {
-        Some((other, _)) => refuse(Problem::SameKey(other.clone())),
-        None => seen.keys.push((name.unwrap_or_default().to_owned(), keys.public_key())),
+    let key = read.map_err(|error| refuse(error.into())).ok()?;
+    // Keys that are made later differ, since names do.
+    if let Some(public) = key.public_key() {
+        match seen.keys.iter().find(|(_, other)| *other == public) {
+            Some((other, _)) => refuse(Problem::SameKey(other.clone())),
+            None => seen.keys.push((name.unwrap_or_default().to_owned(), public)),
+        }
     }
-    Some(LineKey::Given(keys))
+    Some(key)
 }

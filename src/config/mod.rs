@@ -20,9 +20,10 @@ use nostr::RelayUrl;
 pub use key::{KeyError, LineKey, create_key_file, read_key_file};
 pub use load::{load, parse};
 pub use problem::{ConfigError, ConfigErrors, ConfigWarning, Doubt, Place, Problem};
-pub use scalar::{parse_public_key, parse_relay};
+pub use scalar::{parse_line_name, parse_public_key, parse_relay};
 pub use schema::{Key, Section, Since, sections};
-pub use secret::Secret;
+use secret::read_secret_file;
+pub use secret::{Secret, read_token_file};
 
 use crate::call::AccessPolicy;
 use crate::endpoint::Endpoint;

@@ -1,8 +1,6 @@
 //! Reading a TOML document with its positions: every accessor either returns a value or has reported why not.
 
 use std::cell::RefCell;
-use std::fs::File;
-use std::io::Read as _;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -10,12 +8,11 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::schema::{Section, Since};
+use super::secret::read_value_file;
 use super::{ConfigError, ConfigWarning, Doubt, Place, Problem};
 
 /// A configuration is a few kilobytes; what is longer is something else (`/dev/zero`).
 pub(super) const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
-/// A token, a password or an address in a file of its own.
-const MAX_VALUE_FILE_BYTES: u64 = 64 * 1024;
 
 /// The file being read, and what was found wrong so far.
 pub(super) struct Document<'a> {
@@ -161,7 +158,9 @@ impl<'a> Value<'a> {
         }
         // An address may well begin so: `file:///srv/welcome.mp4`.
         match text.strip_prefix("file:") {
-            Some(path) if !path.starts_with("//") => self.read_value_file(&self.doc.resolve(path)),
+            Some(path) if !path.starts_with("//") => {
+                read_value_file(&self.doc.resolve(path)).map_err(|problem| self.refuse(problem)).ok()
+            }
             _ => Some(text.to_string()),
         }
     }
@@ -182,22 +181,6 @@ impl<'a> Value<'a> {
             return None;
         }
         Some(self.doc.resolve(&text))
-    }
-
-    /// The trimmed text of a small file that is not empty.
-    pub(super) fn read_value_file(&self, path: &Path) -> Option<String> {
-        let mut text = String::new();
-        let read = File::open(path).and_then(|file| file.take(MAX_VALUE_FILE_BYTES).read_to_string(&mut text));
-        if let Err(error) = read {
-            self.refuse(Problem::unreadable(path, error.kind()));
-            return None;
-        }
-        let text = text.trim();
-        if text.is_empty() {
-            self.refuse(Problem::FileEmpty(path.to_owned()));
-            return None;
-        }
-        Some(text.to_owned())
     }
 
     pub(super) fn integer(&self, range: RangeInclusive<u64>) -> Option<u64> {

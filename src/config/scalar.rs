@@ -94,7 +94,11 @@ pub(super) fn caller_servers(text: &str) -> Result<CallerServers, Problem> {
     }
 }
 
-pub(super) fn line_name(text: &str) -> Result<String, Problem> {
+/// A line's name, as [`super::Line::name`] says.
+///
+/// # Errors
+/// [`Problem::LineName`].
+pub fn parse_line_name(text: &str) -> Result<String, Problem> {
     let good = text.len() <= 64
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
@@ -196,9 +200,9 @@ mod tests {
 
     #[test]
     fn line_names_fit_in_file_names_and_urls() {
-        assert!(line_name("drive-way_2.a").is_ok());
+        assert!(parse_line_name("drive-way_2.a").is_ok());
         for bad in ["", ".hidden", "a/b", "a b", "../x", "größe", &"a".repeat(65)] {
-            assert_eq!(line_name(bad), Err(Problem::LineName), "{bad}");
+            assert_eq!(parse_line_name(bad), Err(Problem::LineName), "{bad}");
         }
     }
 }
