@@ -62,7 +62,8 @@ fn top<'a>(doc: &'a Document<'a>, values: &'a DeTable<'a>) -> Option<Config> {
     let data_dir = top.require("data_dir").and_then(|value| {
         let path = value.path()?;
         if path.exists() && !path.is_dir() {
-            value.refuse(Problem::NotAFolder(path.clone()));
+            value.refuse(Problem::NotAFolder(path));
+            return None;
         }
         Some(path)
     });
@@ -91,15 +92,20 @@ fn top<'a>(doc: &'a Document<'a>, values: &'a DeTable<'a>) -> Option<Config> {
 }
 
 fn nostr(table: &Table<'_>) -> Nostr {
-    let listed = table.get("relays");
-    let mut relays = listed.as_ref().map(|value| value.list_of(scalar::parse_relay)).unwrap_or_default();
-    let mut seen = BTreeSet::new();
-    relays.retain(|relay| seen.insert(relay.clone()));
+    let listed = table.get("relays").map(|value| value.list());
     let embedded = table.get("embedded_relay");
-    let none = listed.as_ref().is_none_or(|value| value.list().is_some_and(|list| list.is_empty()));
+    let none = match &listed {
+        None => true,
+        // A list that is none was complained about.
+        Some(list) => list.as_ref().is_some_and(Vec::is_empty),
+    };
     if none && embedded.is_none() {
         table.refuse("relays", Problem::NoRelay);
     }
+    let listed = listed.flatten().unwrap_or_default();
+    let mut relays: Vec<_> = listed.iter().filter_map(|value| value.parse(scalar::parse_relay)).collect();
+    let mut seen = BTreeSet::new();
+    relays.retain(|relay| seen.insert(relay.clone()));
     Nostr { relays, embedded_relay: embedded.and_then(|value| value.parse(scalar::socket_address)) }
 }
 
@@ -205,7 +211,7 @@ struct Seen {
 }
 
 fn lines(value: &Value<'_>, data_dir: Option<&Path>, usual: &AccessWords) -> Vec<Line> {
-    let tables = value.list().unwrap_or_default();
+    let Some(tables) = value.list_as("written [[line]], once for each line") else { return Vec::new() };
     if tables.is_empty() {
         value.refuse(Problem::NoLine);
     }

@@ -203,7 +203,12 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn list(&self) -> Option<Vec<Value<'a>>> {
-        let DeValue::Array(values) = self.value else { return self.mistyped("a list: [ ... ]") };
+        self.list_as("a list: [ ... ]")
+    }
+
+    /// A list that is complained about in these words when it is none.
+    pub(super) fn list_as(&self, expected: &'static str) -> Option<Vec<Value<'a>>> {
+        let DeValue::Array(values) = self.value else { return self.mistyped(expected) };
         let element = |(index, value): (usize, &'a Spanned<DeValue<'a>>)| Value {
             doc: self.doc,
             key: format!("{}[{index}]", self.key),
