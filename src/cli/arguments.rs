@@ -58,7 +58,7 @@ fn is_hex_key(text: &str) -> bool {
 #[derive(Debug, clap::Args)]
 pub struct ConfigArg {
     /// The configuration
-    #[arg(short, long = "config", value_name = "FILE", env = "CALLGATE_CONFIG")]
+    #[arg(short = 'c', long = "config", value_name = "FILE", env = "CALLGATE_CONFIG")]
     pub file: PathBuf,
 }
 

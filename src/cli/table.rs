@@ -62,6 +62,6 @@ mod tests {
     #[test]
     fn a_stranger_cannot_move_the_cursor() {
         let shown = table(["A", "B"], &[["x\u{1b}[2J".into(), "1".into()], ["yy".into(), "22".into()]]);
-        assert_eq!(shown, "A       B\nx\u{fffd}[2J   1\nyy      22\n");
+        assert_eq!(shown, "A      B\nx\u{fffd}[2J  1\nyy     22\n");
     }
 }
