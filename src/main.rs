@@ -1,1 +1,37 @@
-fn main() {}
+//! Arguments, logging, exit code.
+
+use std::io::{self, IsTerminal as _};
+use std::process::ExitCode;
+
+use callgate::cli::{self, Cli, LogStyle};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = match cli::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(exit) => return exit.into(),
+    };
+    start_logging(&cli);
+    match cli::run(&cli) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.exit().into()
+        }
+    }
+}
+
+/// Logs go to stderr: what a command prints is on stdout.
+fn start_logging(cli: &Cli) {
+    let usual = match cli.verbose {
+        0 => "warn,callgate=info",
+        1 => "info,callgate=debug",
+        _ => "debug,callgate=trace",
+    };
+    let filter = EnvFilter::try_from_env("CALLGATE_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match cli.log {
+        LogStyle::Human => logs.with_ansi(io::stderr().is_terminal()).init(),
+        LogStyle::Json => logs.json().flatten_event(true).init(),
+    }
+}

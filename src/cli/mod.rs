@@ -1,1 +1,85 @@
-//!
+//! The command line: one file a subcommand.
+
+mod arguments;
+mod call;
+mod calls;
+mod check;
+mod demo;
+mod exit;
+mod keys;
+mod lines;
+mod qr;
+mod run;
+mod serve;
+mod table;
+
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+
+pub use arguments::parse;
+pub use call::CallArgs;
+pub use calls::CallsArgs;
+pub use check::CheckArgs;
+pub use demo::DemoArgs;
+pub use exit::{Exit, Failure, Outcome};
+pub use keys::KeysArgs;
+pub use lines::LinesArgs;
+pub use qr::qr_code;
+pub use run::RunArgs;
+pub use serve::ServeArgs;
+
+/// A media gateway that gives cameras a Nostr identity that can be called.
+#[derive(Debug, Parser)]
+#[command(name = "callgate", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    /// Logs more; twice for everything
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// How logs are written
+    #[arg(long, global = true, value_enum, default_value_t = LogStyle::Human)]
+    pub log: LogStyle,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogStyle {
+    Human,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs the gateway
+    Run(RunArgs),
+    /// Runs a test camera, a relay and a page to call it from: no configuration needed
+    Demo(DemoArgs),
+    /// Runs one line, given by arguments
+    Serve(ServeArgs),
+    /// Calls a line, as a client does
+    Call(CallArgs),
+    /// Checks a configuration, without opening a port
+    Check(CheckArgs),
+    /// Makes a key, or shows its public half
+    Keys(KeysArgs),
+    /// Shows the lines of a configuration, and what they are doing if the gateway runs
+    Lines(LinesArgs),
+    /// Shows the call log
+    Calls(CallsArgs),
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// A [`Failure`]: what to tell the person, and the exit code.
+pub fn run(cli: &Cli) -> Outcome {
+    match &cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Demo(args) => demo::demo(args),
+        Command::Serve(args) => serve::serve(args),
+        Command::Call(args) => call::call(args),
+        Command::Check(args) => check::check(args),
+        Command::Keys(args) => keys::keys(args),
+        Command::Lines(args) => lines::lines(args),
+        Command::Calls(args) => calls::calls(args),
+    }
+}

@@ -1,1 +1,146 @@
+//! Typed configuration: one TOML file, read whole, every mistake in it told with file, line and key.
 //!
+//! Nothing here opens a port, talks to anyone or writes a file, except [`LineKey::open`], which makes a line's key the first time
+//! it is needed. `Debug` of everything here is free of secrets.
+
+mod key;
+mod load;
+mod problem;
+mod reader;
+mod scalar;
+mod schema;
+mod secret;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nostr::RelayUrl;
+
+pub use key::{KeyError, LineKey, create_key_file, read_key_file};
+pub use load::{load, parse};
+pub use problem::{ConfigError, ConfigErrors, ConfigWarning, Doubt, Place, Problem};
+pub use scalar::{parse_line_name, parse_public_key, parse_relay};
+pub use schema::{Key, Section, Since, sections};
+use secret::read_secret_file;
+pub use secret::{Secret, read_token_file};
+
+use crate::call::AccessPolicy;
+use crate::endpoint::Endpoint;
+
+/// Everything that a daemon is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where keys and the call log are kept.
+    pub data_dir: PathBuf,
+    pub nostr: Nostr,
+    pub limits: Limits,
+    pub ice: Ice,
+    /// No HTTP server without it.
+    pub http: Option<Http>,
+    /// At least one when read from a file; names and keys are unique.
+    pub lines: Vec<Line>,
+    /// What may not be meant.
+    pub warnings: Vec<ConfigWarning>,
+}
+
+impl Config {
+    /// A configuration without relays and lines, everything else as it is when a file does not mention it.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            nostr: Nostr::default(),
+            limits: Limits::default(),
+            ice: Ice::default(),
+            http: None,
+            lines: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+}
+
+/// `[nostr]`. Of a configuration read from a file, at least one of the two is there.
+#[derive(Debug, Clone, Default)]
+pub struct Nostr {
+    /// Each once; no user information in any of them. The embedded relay is not among them.
+    pub relays: Vec<RelayUrl>,
+    /// Where the relay inside callgate listens.
+    pub embedded_relay: Option<SocketAddr>,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls at once, whole gateway.
+    pub calls: usize,
+    /// Calls at once of one caller.
+    pub calls_per_caller: usize,
+    /// Offers of one caller in any 60 s.
+    pub offers_per_minute: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { calls: 32, calls_per_caller: 2, offers_per_minute: 10 }
+    }
+}
+
+/// `[ice]`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ice {
+    /// `stun:host:port`, the port always given.
+    pub stun: Vec<String>,
+    pub turn: Vec<Turn>,
+    /// UDP ports for candidates, both ends included.
+    pub ports: Option<(u16, u16)>,
+    /// Public addresses of a 1:1 NAT.
+    pub advertise: Vec<IpAddr>,
+    /// Which local addresses become candidates; all but loopback when empty.
+    pub bind: Vec<IpAddr>,
+    pub caller_servers: CallerServers,
+}
+
+/// A TURN server of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// `turn:host:port` or `turns:host:port`, the port always given, perhaps with `?transport=udp` or `?transport=tcp`.
+    pub url: String,
+    pub username: String,
+    pub credential: Secret,
+}
+
+/// Whether the STUN and TURN servers that a caller names are used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CallerServers {
+    Never,
+    /// Those at public addresses: a caller must not make the gateway probe its own network.
+    #[default]
+    Public,
+    Any,
+}
+
+/// `[http]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Http {
+    pub listen: SocketAddr,
+    /// Always there when `listen` is beyond loopback.
+    pub token: Option<Secret>,
+}
+
+/// `[[line]]`
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// 1 to 64 letters, digits, `-`, `_` and `.`, a letter or digit first: it is part of file names and URLs.
+    pub name: String,
+    pub key: LineKey,
+    /// What the caller sees and hears.
+    pub play: Endpoint,
+    pub access: AccessPolicy,
+    /// The source is opened at start and never closed.
+    pub keep_warm: bool,
+    /// How long the source stays open without callers.
+    pub idle: Duration,
+}
+
+/// [`Line::idle`] when the file does not say: a caller who calls again at once finds the source open.
+pub const DEFAULT_IDLE: Duration = Duration::from_secs(30);

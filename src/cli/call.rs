@@ -1,0 +1,83 @@
+//! `callgate call`: a client of the protocol.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use nostr::{Keys, PublicKey, RelayUrl};
+
+use super::{Exit, Failure, Outcome, arguments};
+use crate::config::read_key_file;
+use crate::protocol::Cipher;
+
+#[derive(Debug, Args)]
+pub struct CallArgs {
+    /// Whom to call
+    pub npub: String,
+    /// A relay to call through; give it again for more
+    #[arg(long = "relay", value_name = "URL", required = true)]
+    pub relays: Vec<String>,
+    /// The key file to call with; a key made for this call when absent
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// Hangs up after so many seconds of media; without it, when interrupted
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub seconds: Option<u32>,
+    /// Keeps what is received in this Matroska file
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// How signaling is encrypted
+    #[arg(long, value_enum, ignore_case = true, default_value_t = Alg::Nip44)]
+    pub alg: Alg,
+    /// Sends a tone and a test picture as the caller's own media
+    #[arg(long)]
+    pub send: bool,
+    /// Prints one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Alg {
+    #[value(name = "NIP-44")]
+    Nip44,
+    #[value(name = "NIP-04")]
+    Nip04,
+}
+
+/// A call to make: the arguments, read.
+#[derive(Debug)]
+pub(super) struct CallPlan {
+    pub(super) callee: PublicKey,
+    pub(super) relays: Vec<RelayUrl>,
+    pub(super) keys: Keys,
+    pub(super) cipher: Cipher,
+    pub(super) lasts: Option<Duration>,
+}
+
+impl CallArgs {
+    /// Reads the values; a key file that exists already and cannot be read is the person's mistake.
+    pub(super) fn plan(&self) -> Result<CallPlan, Failure> {
+        if self.record.as_ref().is_some_and(|path| path.is_dir()) {
+            return Err(Failure::words(Exit::CannotCreate, "--record: it is a folder"));
+        }
+        Ok(CallPlan {
+            callee: arguments::public_key("NPUB", &self.npub)?,
+            relays: arguments::relays("--relay", &self.relays)?,
+            keys: match &self.key {
+                Some(path) => read_key_file(path)?,
+                None => Keys::generate(),
+            },
+            cipher: match self.alg {
+                Alg::Nip44 => Cipher::Nip44,
+                Alg::Nip04 => Cipher::Nip04,
+            },
+            lasts: self.seconds.map(|seconds| Duration::from_secs(seconds.into())),
+        })
+    }
+}
+
+pub(super) fn call(args: &CallArgs) -> Outcome {
+    let CallPlan { callee, relays, keys, cipher, lasts } = args.plan()?;
+    todo!("the call {:?}", (callee, relays, keys, cipher, lasts))
+}

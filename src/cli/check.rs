@@ -1,0 +1,29 @@
+//! `callgate check`: everything that is wrong with a configuration, without opening a port.
+
+use clap::Args;
+
+use super::arguments::ConfigArg;
+use super::{Exit, Outcome};
+use crate::config;
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub config: ConfigArg,
+}
+
+pub(super) fn check(args: &CheckArgs) -> Outcome {
+    match config::load(&args.config.file) {
+        Ok(config) => {
+            for warning in &config.warnings {
+                eprintln!("{warning} (a warning)");
+            }
+            println!("{}: good, {}", args.config.file.display(), super::table::count(config.lines.len(), "line"));
+            Ok(Exit::Success)
+        }
+        Err(errors) => {
+            eprintln!("{errors}");
+            Ok(Exit::CheckFailed)
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! `callgate keys`: makes a key, or shows its public half. A secret key is never printed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use nostr::Keys;
+use nostr::nips::nip19::{Nip19Profile, ToBech32 as _};
+
+use super::{Exit, Outcome, arguments};
+use crate::config::{create_key_file, read_key_file};
+
+#[derive(Debug, Args)]
+pub struct KeysArgs {
+    #[command(subcommand)]
+    pub command: KeysCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Makes a secret key and keeps it in a new file that only you can read
+    New {
+        /// The file to make
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Prints JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows the public key of a key file
+    Show {
+        file: PathBuf,
+        /// A relay where the key can be reached; adds an nprofile, which says so
+        #[arg(long = "relay", value_name = "URL")]
+        relays: Vec<String>,
+        /// Prints JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(super) fn keys(args: &KeysArgs) -> Outcome {
+    match &args.command {
+        KeysCommand::New { out, json } => show(&create_key_file(out)?, &[], *json),
+        KeysCommand::Show { file, relays, json } => show(&read_key_file(file)?, relays, *json),
+    }
+}
+
+fn show(keys: &Keys, relays: &[String], json: bool) -> Outcome {
+    let relays = arguments::relays("--relay", relays)?;
+    let key = keys.public_key();
+    let Ok(npub) = key.to_bech32();
+    // Encoding fails on nothing that was read as a relay URL; without relays an nprofile says no more than the npub.
+    let nprofile =
+        if relays.is_empty() { None } else { Nip19Profile::new(key, relays.iter().cloned()).to_bech32().ok() };
+    if json {
+        println!("{}", serde_json::json!({ "npub": npub, "hex": key.to_hex(), "nprofile": nprofile }));
+    } else {
+        println!("npub:     {npub}");
+        println!("hex:      {}", key.to_hex());
+        if let Some(nprofile) = nprofile {
+            println!("nprofile: {nprofile}");
+        }
+    }
+    Ok(Exit::Success)
+}

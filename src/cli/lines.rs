@@ -1,0 +1,128 @@
+//! `callgate lines`: the lines of a configuration, and what they are doing if the gateway runs.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use clap::Args;
+use nostr::nips::nip19::ToBech32 as _;
+use serde::{Deserialize, Serialize};
+
+use super::arguments::ConfigArg;
+use super::table::table;
+use super::{Exit, Outcome};
+use crate::config::{self, Config, Http};
+
+#[derive(Debug, Args)]
+pub struct LinesArgs {
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// Prints JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A line as it is shown.
+#[derive(Debug, Serialize)]
+struct ShownLine {
+    name: String,
+    /// None before the first run, which makes the key.
+    npub: Option<String>,
+    /// Redacted.
+    endpoint: String,
+    relays: Vec<String>,
+    /// None when the gateway does not run, or cannot be asked.
+    state: Option<String>,
+    callers: Option<u64>,
+}
+
+/// What the gateway's API says, as far as it is shown here.
+#[derive(Debug, Deserialize)]
+struct Live {
+    lines: Vec<LiveLine>,
+}
+
+#[derive(Debug, Deserialize)]
+struct LiveLine {
+    name: String,
+    state: String,
+    callers: u64,
+}
+
+pub(super) fn lines(args: &LinesArgs) -> Outcome {
+    let config = config::load(&args.config.file)?;
+    let live = config.http.as_ref().and_then(ask);
+    let lines = shown(&config, live.as_ref());
+    if args.json {
+        println!("{}", serde_json::json!({ "running": live.is_some(), "lines": lines }));
+        return Ok(Exit::Success);
+    }
+    let rows: Vec<_> = lines.into_iter().map(row).collect();
+    print!("{}", table(["NAME", "NPUB", "ENDPOINT", "RELAYS", "STATE", "CALLERS"], &rows));
+    if live.is_none() && config.http.is_some() {
+        eprintln!("the gateway does not answer: this is the configuration alone");
+    }
+    Ok(Exit::Success)
+}
+
+fn shown(config: &Config, live: Option<&Live>) -> Vec<ShownLine> {
+    let mut relays: Vec<String> = config.nostr.relays.iter().map(ToString::to_string).collect();
+    relays.extend(config.nostr.embedded_relay.map(|address| format!("ws://{address}")));
+    let shown = |line: &config::Line| {
+        let live = live.and_then(|live| live.lines.iter().find(|live| live.name == line.name));
+        ShownLine {
+            name: line.name.clone(),
+            npub: line.key.public_key().map(|key| {
+                let Ok(npub) = key.to_bech32();
+                npub
+            }),
+            endpoint: line.play.to_string(),
+            relays: relays.clone(),
+            state: live.map(|live| live.state.clone()),
+            callers: live.map(|live| live.callers),
+        }
+    };
+    config.lines.iter().map(shown).collect()
+}
+
+fn row(line: ShownLine) -> [String; 6] {
+    [
+        line.name,
+        line.npub.unwrap_or_else(|| "(made at the first run)".to_owned()),
+        line.endpoint,
+        line.relays.join(" "),
+        line.state.unwrap_or_else(|| "-".to_owned()),
+        line.callers.map_or_else(|| "-".to_owned(), |callers| callers.to_string()),
+    ]
+}
+
+/// A gateway on this machine answers within milliseconds, or hangs.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+/// A line is a few hundred bytes of JSON.
+const MAX_ANSWER: u64 = 4 * 1024 * 1024;
+
+/// None when nobody answers there, or something that is not callgate.
+fn ask(http: &Http) -> Option<Live> {
+    // Where a server that listens everywhere is reached from the same machine.
+    let ip = match http.listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let url = format!("http://{}/api/lines", SocketAddr::new(ip, http.listen.port()));
+    // No redirects and no proxy: the token goes to this address alone.
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().timeout_global(Some(ASK_TIMEOUT)).max_redirects(0).proxy(None).build().into();
+    let mut request = agent.get(url);
+    if let Some(token) = &http.token {
+        request = request.header("Authorization", format!("Bearer {}", token.expose()));
+    }
+    let answer =
+        request.call().and_then(|mut answer| answer.body_mut().with_config().limit(MAX_ANSWER).read_to_string());
+    match answer {
+        Ok(text) => serde_json::from_str(&text).ok(),
+        Err(error) => {
+            tracing::debug!(%error, "the gateway's API does not answer");
+            None
+        }
+    }
+}

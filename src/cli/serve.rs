@@ -1,0 +1,100 @@
+//! `callgate serve`: one line, given by arguments.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Exit, Failure, Outcome, arguments};
+use crate::call::{Access, AccessPolicy, Refuse};
+use crate::config::{self, Config, DEFAULT_IDLE, Http, Line, LineKey, read_key_file};
+use crate::endpoint::Endpoint;
+
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// What the caller sees and hears, such as rtsp://10.0.0.5/main
+    pub play: String,
+    /// Who may call; give it again for more, or "*" for anyone
+    #[arg(long, value_name = "NPUB", required = true)]
+    pub allow: Vec<String>,
+    /// A relay to be called through; give it again for more
+    #[arg(long = "relay", value_name = "URL")]
+    pub relays: Vec<String>,
+    /// Runs a relay here and is called through it; at 127.0.0.1:7777 when no relay is given at all
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub embedded_relay: Option<SocketAddr>,
+    /// Serves the page to call from
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// The file with the API's token: needed to listen beyond this machine
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// The file with the line's secret key; kept under the data folder when absent
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// What the line is called
+    #[arg(long, default_value = "camera")]
+    pub name: String,
+    /// Where the key and the call log are kept; ~/.local/share/callgate when absent
+    #[arg(long, value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+}
+
+impl ServeArgs {
+    /// The configuration that says the same; its line has no key yet when it is to be made.
+    pub(super) fn config(&self) -> Result<Config, Failure> {
+        let usage = |option: &str, problem: &dyn std::fmt::Display| {
+            Failure::words(Exit::Usage, format_args!("{option}: {problem}"))
+        };
+        let play = self.play.parse::<Endpoint>().map_err(|error| usage("PLAY", &error))?;
+        let name = config::parse_line_name(&self.name).map_err(|problem| usage("--name", &problem))?;
+        let access = match self.allow.as_slice() {
+            [star] if star == "*" => Access::Anyone,
+            keys => Access::Only(arguments::public_keys("--allow", keys)?.into_iter().collect()),
+        };
+        let token = self.token_file.as_deref().map(config::read_token_file).transpose();
+        let token = token.map_err(|problem| usage("--token-file", &problem))?;
+        if self.listen.is_some_and(|listen| !listen.ip().is_loopback()) && token.is_none() {
+            return Err(usage("--listen", &"listening beyond this machine needs --token-file"));
+        }
+        let data_dir = match &self.data_dir {
+            Some(folder) => folder.clone(),
+            None => usual_data_dir().ok_or_else(|| usage("--data-dir", &"is missing, and there is no home folder"))?,
+        };
+        let key = match &self.key {
+            Some(path) => LineKey::Given(read_key_file(path)?),
+            None => LineKey::kept(&data_dir, &name)?,
+        };
+        let mut config = Config::new(data_dir);
+        config.nostr.relays = arguments::relays("--relay", &self.relays)?;
+        config.nostr.embedded_relay = match self.embedded_relay {
+            None if self.relays.is_empty() => Some(USUAL_EMBEDDED_RELAY),
+            given => given,
+        };
+        config.http = self.listen.map(|listen| Http { listen, token });
+        config.lines.push(Line {
+            name,
+            key,
+            play,
+            access: AccessPolicy { access, refuse: Refuse::default() },
+            keep_warm: false,
+            idle: DEFAULT_IDLE,
+        });
+        Ok(config)
+    }
+}
+
+/// On this machine only: a relay for the neighbourhood is opened by name.
+const USUAL_EMBEDDED_RELAY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7777);
+
+/// As the XDG Base Directory Specification says.
+fn usual_data_dir() -> Option<PathBuf> {
+    let folder = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let data = folder("XDG_DATA_HOME").or_else(|| Some(folder("HOME")?.join(".local/share")))?;
+    Some(data.join("callgate"))
+}
+
+pub(super) fn serve(args: &ServeArgs) -> Outcome {
+    let config = args.config()?;
+    todo!("the gateway of {} lines", config.lines.len())
+}

@@ -1,0 +1,280 @@
+//! From a document to a [`Config`].
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use nostr::PublicKey;
+use toml::de::DeTable;
+
+use super::reader::{Document, MAX_CONFIG_BYTES, Table, Value};
+use super::{
+    Config, ConfigError, ConfigErrors, DEFAULT_IDLE, Doubt, Http, Ice, Limits, Line, LineKey, Nostr, Place, Problem,
+    Secret, Turn, read_key_file, read_secret_file, read_token_file, scalar, schema,
+};
+use crate::call::{Access, AccessPolicy, Refuse};
+use crate::endpoint::Endpoint;
+
+/// Reads and validates a file; opens no port and writes nothing.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(file: &Path) -> Result<Config, ConfigErrors> {
+    let whole = |problem| {
+        let place = Place { file: file.to_owned(), line: None, key: String::new() };
+        ConfigErrors(vec![ConfigError { place, problem }])
+    };
+    let mut text = String::new();
+    // One byte over the limit is read, to tell a file of just this length from a longer one.
+    let read = File::open(file).and_then(|file| file.take(MAX_CONFIG_BYTES + 1).read_to_string(&mut text));
+    match read {
+        Err(error) => Err(whole(Problem::ConfigUnreadable(error.kind()))),
+        Ok(bytes) if bytes as u64 > MAX_CONFIG_BYTES => Err(whole(Problem::TooLong(MAX_CONFIG_BYTES))),
+        Ok(_) => parse(&text, file),
+    }
+}
+
+/// Validates a configuration's text. `file` names it in errors; relative paths start at its folder.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn parse(text: &str, file: &Path) -> Result<Config, ConfigErrors> {
+    let doc = Document::new(file, text);
+    let (table, syntax) = DeTable::parse_recoverable(text);
+    for error in &syntax {
+        // Only the message: the parser's own Display quotes the line, and with it perhaps a password.
+        doc.refuse(error.span().map(|span| span.start), "", Problem::Syntax(error.message().replace('\n', ", ")));
+    }
+    // What a broken document seems to say is not worth complaining about.
+    let config = if syntax.is_empty() { top(&doc, table.get_ref()) } else { None };
+    let (errors, warnings) = doc.finish();
+    match config {
+        Some(config) if errors.is_empty() => Ok(Config { warnings, ..config }),
+        _ => Err(ConfigErrors(errors)),
+    }
+}
+
+/// None only after an error was reported.
+fn top<'a>(doc: &'a Document<'a>, values: &'a DeTable<'a>) -> Option<Config> {
+    let top = Table::open(doc, &schema::TOP, String::new(), None, values);
+    let data_dir = top.require("data_dir").and_then(|value| {
+        let path = value.path()?;
+        if path.exists() && !path.is_dir() {
+            value.refuse(Problem::NotAFolder(path));
+            return None;
+        }
+        Some(path)
+    });
+    let nostr = match top.get("nostr") {
+        Some(value) => value.table(&schema::NOSTR).map(|table| nostr(&table)),
+        None => {
+            top.refuse("nostr", Problem::NoRelay);
+            None
+        }
+    };
+    let access = top.get("access").and_then(|value| value.table(&schema::ACCESS));
+    let access = access.map(|table| access_of(&table)).unwrap_or_default();
+    let limits = top.get("limits").and_then(|value| value.table(&schema::LIMITS));
+    let limits = limits.map(|table| limits_of(&table)).unwrap_or_default();
+    let ice = top.get("ice").and_then(|value| value.table(&schema::ICE));
+    let ice = ice.map(|table| ice_of(&table, limits.calls)).unwrap_or_default();
+    let http = top.get("http").and_then(|value| value.table(&schema::HTTP)).and_then(|table| http(&table));
+    let lines = match top.get("line") {
+        Some(value) => lines(&value, data_dir.as_deref(), &access),
+        None => {
+            top.refuse("line", Problem::NoLine);
+            Vec::new()
+        }
+    };
+    Some(Config { data_dir: data_dir?, nostr: nostr?, limits, ice, http, lines, warnings: Vec::new() })
+}
+
+fn nostr(table: &Table<'_>) -> Nostr {
+    let listed = table.get("relays").map(|value| value.list());
+    let embedded = table.get("embedded_relay");
+    let none = match &listed {
+        None => true,
+        // A list that is none was complained about.
+        Some(list) => list.as_ref().is_some_and(Vec::is_empty),
+    };
+    if none && embedded.is_none() {
+        table.refuse("relays", Problem::NoRelay);
+    }
+    let listed = listed.flatten().unwrap_or_default();
+    let mut relays: Vec<_> = listed.iter().filter_map(|value| value.parse(scalar::parse_relay)).collect();
+    let mut seen = BTreeSet::new();
+    relays.retain(|relay| seen.insert(relay.clone()));
+    Nostr { relays, embedded_relay: embedded.and_then(|value| value.parse(scalar::socket_address)) }
+}
+
+/// What `[access]` or a line says, each half on its own.
+#[derive(Default)]
+struct AccessWords {
+    allow: Option<Access>,
+    refuse: Option<Refuse>,
+}
+
+fn access_of(table: &Table<'_>) -> AccessWords {
+    AccessWords {
+        allow: table.get("allow").map(|value| allow(&value)),
+        refuse: table.get("refuse").and_then(|value| value.parse(scalar::refuse)),
+    }
+}
+
+fn allow(value: &Value<'_>) -> Access {
+    let entries = value.list_of(|text| match text {
+        "*" => Ok(None),
+        key => scalar::parse_public_key(key).map(Some),
+    });
+    if !entries.contains(&None) {
+        return Access::Only(entries.into_iter().flatten().collect());
+    }
+    if entries.len() > 1 {
+        value.refuse(Problem::StarNotAlone);
+    }
+    Access::Anyone
+}
+
+fn limits_of(table: &Table<'_>) -> Limits {
+    let usual = Limits::default();
+    // The bounds are far above what one machine carries; they catch typing mistakes.
+    let number = |name, max, usual: u64| table.get(name).and_then(|value| value.integer(1..=max)).unwrap_or(usual);
+    Limits {
+        calls: number("calls", 10_000, usual.calls as u64) as usize,
+        calls_per_caller: number("calls_per_caller", 10_000, usual.calls_per_caller as u64) as usize,
+        offers_per_minute: number("offers_per_minute", 10_000, u64::from(usual.offers_per_minute)) as u32,
+    }
+}
+
+fn ice_of(table: &Table<'_>, calls: usize) -> Ice {
+    let servers = table.get("turn").and_then(|value| value.list()).unwrap_or_default();
+    let turn = servers.iter().filter_map(|value| value.table(&schema::TURN)).filter_map(|table| turn(&table)).collect();
+    let ports = table.get("ports").and_then(|value| {
+        let (low, high) = value.parse(scalar::ports)?;
+        let ports = usize::from(high - low) + 1;
+        if ports < calls {
+            value.warn(Doubt::FewPorts { ports, calls });
+        }
+        Some((low, high))
+    });
+    Ice {
+        stun: table.get("stun").map(|value| value.list_of(scalar::stun_url)).unwrap_or_default(),
+        turn,
+        ports,
+        advertise: table.get("advertise").map(|value| value.list_of(scalar::ip_address)).unwrap_or_default(),
+        bind: table.get("bind").map(|value| value.list_of(scalar::ip_address)).unwrap_or_default(),
+        caller_servers: table
+            .get("caller_servers")
+            .and_then(|value| value.parse(scalar::caller_servers))
+            .unwrap_or_default(),
+    }
+}
+
+fn turn(table: &Table<'_>) -> Option<Turn> {
+    let url = table.require("url").and_then(|value| value.parse(scalar::turn_url));
+    let username = table.require("username").and_then(|value| value.text());
+    let credential = table.require("credential_file").and_then(|value| secret_file(&value, read_secret_file));
+    Some(Turn { url: url?, username: username?, credential: credential? })
+}
+
+fn http(table: &Table<'_>) -> Option<Http> {
+    let token_file = table.get("token_file");
+    let token = token_file.as_ref().and_then(|value| secret_file(value, read_token_file));
+    let value = table.require("listen")?;
+    let listen: SocketAddr = value.parse(scalar::socket_address)?;
+    if !listen.ip().is_loopback() && token_file.is_none() {
+        value.refuse(Problem::TokenNeeded);
+    }
+    Some(Http { listen, token })
+}
+
+/// The secret in the file that a value names.
+fn secret_file(value: &Value<'_>, read: fn(&Path) -> Result<Secret, Problem>) -> Option<Secret> {
+    let path = value.path()?;
+    let secret = read(&path).map_err(|problem| value.refuse(problem)).ok()?;
+    // Secrets that an orchestrator mounts are often readable by all inside a container: told, not refused.
+    if fs::metadata(&path).is_ok_and(|metadata| super::key::is_open_to_others(&metadata)) {
+        value.warn(Doubt::OpenToOthers(path));
+    }
+    Some(secret)
+}
+
+/// What lines before this one have taken.
+#[derive(Default)]
+struct Seen {
+    /// Each with the file's line at which it stands.
+    names: Vec<(String, usize)>,
+    /// Each with its line's name.
+    keys: Vec<(String, PublicKey)>,
+}
+
+fn lines(value: &Value<'_>, data_dir: Option<&Path>, usual: &AccessWords) -> Vec<Line> {
+    let Some(tables) = value.list_as("written [[line]], once for each line") else { return Vec::new() };
+    if tables.is_empty() {
+        value.refuse(Problem::NoLine);
+    }
+    let mut lines = Vec::new();
+    let mut seen = Seen::default();
+    for (index, value) in tables.iter().enumerate() {
+        // A line goes by its name when the name can be shown, else by its place.
+        let label = match value.name_inside().and_then(|name| scalar::parse_line_name(name).ok()) {
+            Some(name) => format!("line {name:?}: "),
+            None => format!("line #{}: ", index + 1),
+        };
+        let Some(table) = value.table_called(&schema::LINE, label) else { continue };
+        if let Some(line) = line(&table, data_dir, usual, &mut seen) {
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+fn line(table: &Table<'_>, data_dir: Option<&Path>, usual: &AccessWords, seen: &mut Seen) -> Option<Line> {
+    let name = table.require("name").and_then(|value| {
+        let name = value.parse(scalar::parse_line_name)?;
+        // File names may not tell upper from lower case.
+        match seen.names.iter().find(|(other, _)| other.eq_ignore_ascii_case(&name)) {
+            Some((_, line)) => value.refuse(Problem::SameName(*line)),
+            None => seen.names.push((name.clone(), value.line())),
+        }
+        Some(name)
+    });
+    let key = line_key(table, name.as_deref(), data_dir, seen);
+    let play =
+        table.require("play").and_then(|value| value.parse(|text| text.parse::<Endpoint>().map_err(Problem::Endpoint)));
+    let own = access_of(table);
+    let keep_warm = table.get("keep_warm").and_then(|value| value.flag()).unwrap_or(false);
+    let idle = table.get("idle").and_then(|value| value.parse(scalar::duration)).unwrap_or(DEFAULT_IDLE);
+    if own.allow.is_none() && usual.allow.is_none() {
+        table.warn("allow", Doubt::NobodyMayCall);
+    }
+    let access = AccessPolicy {
+        access: own.allow.or_else(|| usual.allow.clone()).unwrap_or(Access::Only(BTreeSet::new())),
+        refuse: own.refuse.or(usual.refuse).unwrap_or_default(),
+    };
+    Some(Line { name: name?, key: key?, play: play?, access, keep_warm, idle })
+}
+
+/// The key in `key_file`, or in the data folder, or the place where it is to be made.
+fn line_key(table: &Table<'_>, name: Option<&str>, data_dir: Option<&Path>, seen: &mut Seen) -> Option<LineKey> {
+    let value = table.get("key_file");
+    let refuse = |problem| match &value {
+        Some(value) => value.refuse(problem),
+        None => table.refuse("key_file", problem),
+    };
+    let read = match &value {
+        Some(value) => read_key_file(&value.path()?).map(LineKey::Given),
+        None => LineKey::kept(data_dir?, name?),
+    };
+    let key = read.map_err(|error| refuse(error.into())).ok()?;
+    // Keys that are made later differ, since names do.
+    if let Some(public) = key.public_key() {
+        match seen.keys.iter().find(|(_, other)| *other == public) {
+            Some((other, _)) => refuse(Problem::SameKey(other.clone())),
+            None => seen.keys.push((name.unwrap_or_default().to_owned(), public)),
+        }
+    }
+    Some(key)
+}

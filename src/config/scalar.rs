@@ -1,0 +1,208 @@
+//! Single values: what a text of the file means.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use nostr::nips::nip19::FromBech32 as _;
+use nostr::{PublicKey, RelayUrl};
+
+use super::{CallerServers, Problem};
+use crate::call::Refuse;
+
+/// Longer than anyone wants a camera kept open for nobody; `keep_warm` is for that.
+const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
+
+/// The port of STUN and TURN, and of TURN over TLS (RFC 8489, RFC 8656).
+const STUN_PORT: u16 = 3478;
+const TURNS_PORT: u16 = 5349;
+
+/// An npub or 64 hex digits.
+///
+/// # Errors
+/// [`Problem::PublicKey`]; [`Problem::SecretKeyShown`] when it is an nsec.
+pub fn parse_public_key(text: &str) -> Result<PublicKey, Problem> {
+    if text.starts_with("nsec1") {
+        return Err(Problem::SecretKeyShown);
+    }
+    let key = if text.starts_with("npub1") {
+        PublicKey::from_bech32(text).map_err(|_| Problem::PublicKey)?
+    } else {
+        PublicKey::from_hex(text).map_err(|_| Problem::PublicKey)?
+    };
+    // Half of all 32-byte strings are no point of the curve, and nobody has their secret key.
+    key.xonly().map_err(|_| Problem::PublicKey)?;
+    Ok(key)
+}
+
+/// A `ws://` or `wss://` URL that can be told to everybody.
+///
+/// # Errors
+/// [`Problem::RelayUrl`] and [`Problem::RelaySecret`].
+pub fn parse_relay(text: &str) -> Result<RelayUrl, Problem> {
+    let parsed = url::Url::parse(text).map_err(|_| Problem::RelayUrl)?;
+    if !parsed.username().is_empty() || parsed.password().is_some() {
+        return Err(Problem::RelaySecret);
+    }
+    RelayUrl::parse(text).map_err(|_| Problem::RelayUrl)
+}
+
+pub(super) fn duration(text: &str) -> Result<Duration, Problem> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| Problem::Duration)?;
+    let ms_per_unit = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(Problem::Duration),
+    };
+    let duration = number.checked_mul(ms_per_unit).map(Duration::from_millis).ok_or(Problem::Duration)?;
+    if duration <= MAX_DURATION { Ok(duration) } else { Err(Problem::Duration) }
+}
+
+pub(super) fn ports(text: &str) -> Result<(u16, u16), Problem> {
+    let (low, high) = text.split_once('-').ok_or(Problem::Ports)?;
+    let port = |text: &str| text.trim().parse::<u16>().map_err(|_| Problem::Ports);
+    let (low, high) = (port(low)?, port(high)?);
+    if (1024..=high).contains(&low) { Ok((low, high)) } else { Err(Problem::Ports) }
+}
+
+pub(super) fn ip_address(text: &str) -> Result<IpAddr, Problem> {
+    let address: IpAddr = text.parse().map_err(|_| Problem::IpAddress)?;
+    if address.is_unspecified() { Err(Problem::AnyAddress) } else { Ok(address) }
+}
+
+pub(super) fn socket_address(text: &str) -> Result<SocketAddr, Problem> {
+    text.parse().map_err(|_| Problem::SocketAddress)
+}
+
+pub(super) fn refuse(text: &str) -> Result<Refuse, Problem> {
+    match text {
+        "silent" => Ok(Refuse::Silent),
+        "answer" => Ok(Refuse::Answer),
+        _ => Err(Problem::Choice("\"silent\", \"answer\"")),
+    }
+}
+
+pub(super) fn caller_servers(text: &str) -> Result<CallerServers, Problem> {
+    match text {
+        "never" => Ok(CallerServers::Never),
+        "public" => Ok(CallerServers::Public),
+        "any" => Ok(CallerServers::Any),
+        _ => Err(Problem::Choice("\"never\", \"public\", \"any\"")),
+    }
+}
+
+/// A line's name, as [`super::Line::name`] says.
+///
+/// # Errors
+/// [`Problem::LineName`].
+pub fn parse_line_name(text: &str) -> Result<String, Problem> {
+    let good = text.len() <= 64
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    if good { Ok(text.to_owned()) } else { Err(Problem::LineName) }
+}
+
+/// `stun:host[:port]` (RFC 7064), with the port made plain.
+pub(super) fn stun_url(text: &str) -> Result<String, Problem> {
+    let host = text.strip_prefix("stun:").ok_or(Problem::StunUrl)?;
+    let host = host_and_port(host, STUN_PORT).ok_or(Problem::StunUrl)?;
+    Ok(format!("stun:{host}"))
+}
+
+/// `turn:host[:port][?transport=udp|tcp]`, also `turns:` (RFC 7065), with the port made plain.
+pub(super) fn turn_url(text: &str) -> Result<String, Problem> {
+    let (scheme, rest) = text.split_once(':').ok_or(Problem::TurnUrl)?;
+    let port = match scheme {
+        "turn" => STUN_PORT,
+        "turns" => TURNS_PORT,
+        _ => return Err(Problem::TurnUrl),
+    };
+    let (host, query) = rest.split_once('?').map_or((rest, None), |(host, query)| (host, Some(query)));
+    let host = host_and_port(host, port).ok_or(Problem::TurnUrl)?;
+    match query {
+        None => Ok(format!("{scheme}:{host}")),
+        Some(query @ ("transport=udp" | "transport=tcp")) => Ok(format!("{scheme}:{host}?{query}")),
+        Some(_) => Err(Problem::TurnUrl),
+    }
+}
+
+/// A name, an IPv4 address or a bracketed IPv6 address, with a port or the usual one. No user information fits in it.
+fn host_and_port(text: &str, usual: u16) -> Option<String> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (inner, rest) = rest.split_once(']')?;
+            inner.parse::<Ipv6Addr>().ok()?;
+            (format!("[{inner}]"), if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) })
+        }
+        None => {
+            let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
+            let good = !host.is_empty()
+                && host.len() <= 253
+                && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'));
+            (good.then(|| host.to_owned())?, port)
+        }
+    };
+    let port = match port {
+        Some(port) => port.parse::<u16>().ok().filter(|port| *port != 0)?,
+        None => usual,
+    };
+    Some(format!("{host}:{port}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit_and_an_upper_bound() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        for bad in ["", "30", "s", "-1s", "1.5s", "25h", "1 s", "99999999999999999999s", "9999999999999999h"] {
+            assert_eq!(duration(bad), Err(Problem::Duration), "{bad}");
+        }
+    }
+
+    #[test]
+    fn port_ranges_rise_and_stay_clear_of_the_privileged_ones() {
+        assert_eq!(ports("50000-50199"), Ok((50000, 50199)));
+        assert_eq!(ports("50000 - 50000"), Ok((50000, 50000)));
+        for bad in ["50000", "2-1", "50199-50000", "80-90", "0-0", "50000-70000", "a-b", ""] {
+            assert_eq!(ports(bad), Err(Problem::Ports), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ice_servers_get_their_usual_port_and_nothing_else_fits_in() {
+        assert_eq!(stun_url("stun:s.example"), Ok("stun:s.example:3478".into()));
+        assert_eq!(stun_url("stun:[2001:db8::1]:99"), Ok("stun:[2001:db8::1]:99".into()));
+        assert_eq!(turn_url("turns:t.example?transport=tcp"), Ok("turns:t.example:5349?transport=tcp".into()));
+        assert_eq!(turn_url("turn:192.0.2.1:3478"), Ok("turn:192.0.2.1:3478".into()));
+        for bad in ["stun://s.example", "s.example:3478", "stun:", "stun:h:0", "stun:u:p@h", "stun:h:1:2", "stun:[::1"]
+        {
+            assert_eq!(stun_url(bad), Err(Problem::StunUrl), "{bad}");
+        }
+        for bad in ["turn:u:p@h", "turn:h?transport=sctp", "stun:h", "turn:h:1?x"] {
+            assert_eq!(turn_url(bad), Err(Problem::TurnUrl), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_relay_url_that_holds_a_password_is_refused() {
+        assert!(parse_relay("wss://relay.example/path").is_ok());
+        assert_eq!(parse_relay("https://relay.example"), Err(Problem::RelayUrl));
+        assert_eq!(parse_relay("relay.example"), Err(Problem::RelayUrl));
+        assert_eq!(parse_relay("wss://u:p@relay.example"), Err(Problem::RelaySecret));
+    }
+
+    #[test]
+    fn line_names_fit_in_file_names_and_urls() {
+        assert!(parse_line_name("drive-way_2.a").is_ok());
+        for bad in ["", ".hidden", "a/b", "a b", "../x", "größe", &"a".repeat(65)] {
+            assert_eq!(parse_line_name(bad), Err(Problem::LineName), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Every key that a configuration may hold: reading, suggestions and documentation all go by this table.
+
+/// One table of the file.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Section {
+    /// As written in the file: `[nostr]`, `[[line]]`; empty for the top.
+    pub header: &'static str,
+    pub keys: &'static [Key],
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Key {
+    pub name: &'static str,
+    pub since: Since,
+    /// What it is, in a few words: said when it is missing.
+    pub about: &'static str,
+}
+
+/// Whether a key can be used already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    Now,
+    /// Its name is taken; using it is an error that says so, so that nobody believes it works.
+    Later,
+}
+
+const fn key(name: &'static str, about: &'static str) -> Key {
+    Key { name, since: Since::Now, about }
+}
+
+const fn later(name: &'static str, about: &'static str) -> Key {
+    Key { name, since: Since::Later, about }
+}
+
+pub(super) static TOP: Section = Section {
+    header: "",
+    keys: &[
+        key("data_dir", "where keys and the call log are kept"),
+        key("nostr", "the relays"),
+        key("access", "who may call"),
+        key("limits", "how many calls"),
+        key("ice", "how callers reach us"),
+        key("http", "the web server"),
+        key("line", "what can be called"),
+        later("sip_account", "a registration with a phone exchange"),
+    ],
+};
+
+pub(super) static NOSTR: Section = Section {
+    header: "[nostr]",
+    keys: &[key("relays", "relays to listen on"), key("embedded_relay", "where a relay inside callgate listens")],
+};
+
+pub(super) static ACCESS: Section = Section {
+    header: "[access]",
+    keys: &[
+        key("allow", "the npubs that may call, or \"*\""),
+        key("refuse", "what others get: \"silent\" or \"answer\""),
+        later("follows_of", "whoever these keys follow"),
+    ],
+};
+
+pub(super) static LIMITS: Section = Section {
+    header: "[limits]",
+    keys: &[
+        key("calls", "calls at once"),
+        key("calls_per_caller", "calls at once of one caller"),
+        key("offers_per_minute", "offers a minute of one caller"),
+    ],
+};
+
+pub(super) static ICE: Section = Section {
+    header: "[ice]",
+    keys: &[
+        key("stun", "STUN servers"),
+        key("turn", "TURN servers"),
+        key("ports", "UDP ports for media"),
+        key("advertise", "public addresses of a 1:1 NAT"),
+        key("bind", "local addresses that become candidates"),
+        key("caller_servers", "whether a caller's rtc_servers are used"),
+    ],
+};
+
+pub(super) static TURN: Section = Section {
+    header: "turn = [{ }]",
+    keys: &[
+        key("url", "the server, such as \"turn:turn.example.com:3478\""),
+        key("username", "the user name at the server"),
+        key("credential_file", "the file that holds the password"),
+    ],
+};
+
+pub(super) static HTTP: Section = Section {
+    header: "[http]",
+    keys: &[
+        key("listen", "the address and port to listen on"),
+        key("token_file", "the file that holds the API's token"),
+    ],
+};
+
+pub(super) static LINE: Section = Section {
+    header: "[[line]]",
+    keys: &[
+        key("name", "what the line is called"),
+        key("key_file", "the file that holds the line's secret key"),
+        key("play", "what the caller sees and hears, such as \"rtsp://10.0.0.5/main\""),
+        key("allow", "the npubs that may call this line, or \"*\""),
+        key("refuse", "what others get: \"silent\" or \"answer\""),
+        key("keep_warm", "whether the source stays open without callers"),
+        key("idle", "how long the source stays open without callers"),
+        later("follows_of", "whoever these keys follow"),
+        later("talk", "where the caller's voice goes"),
+        later("publish", "where the caller's audio and video go"),
+        later("bridge", "a two-way endpoint"),
+        later("account", "the phone account of a bridge"),
+        later("record", "what is recorded"),
+        later("loop", "whether a file starts again at its end"),
+    ],
+};
+
+/// Every section, in the order of the documentation.
+pub fn sections() -> [&'static Section; 8] {
+    [&TOP, &NOSTR, &ACCESS, &LIMITS, &ICE, &TURN, &HTTP, &LINE]
+}
+
+impl Section {
+    pub(super) fn key(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+
+    /// The usable key that `name` was probably meant to be.
+    pub(super) fn nearest(&self, name: &str) -> Option<&'static str> {
+        // Below this likeness a suggestion reads like mockery: "talk" for "latency".
+        const ALIKE: f64 = 0.7;
+        self.keys
+            .iter()
+            .filter(|key| key.since == Since::Now)
+            .map(|key| (strsim::jaro_winkler(name, key.name), key.name))
+            .filter(|(likeness, _)| *likeness >= ALIKE)
+            .max_by(|a, b| a.0.total_cmp(&b.0))
+            .map(|(_, name)| name)
+    }
+}

@@ -1,0 +1,183 @@
+//! The store: what it remembers across restarts, and what it says when it cannot be used.
+#![cfg(feature = "daemon")]
+
+use callgate::call::{Milestones, Millis, Origin};
+use callgate::protocol::{CallType, SignalKind};
+use callgate::signaling::Memory as _;
+use callgate::store::{CallFilter, CallLog, CallRecord, DATABASE, Direction, Store, StoreError};
+use nostr::{EventId, Keys, PublicKey, RelayUrl};
+
+fn record(line: &str, caller: PublicKey) -> CallRecord {
+    CallRecord {
+        line: line.into(),
+        line_key: Keys::generate().public_key(),
+        caller,
+        session: "5c5e".into(),
+        call_type: CallType::Video,
+        direction: Direction::In,
+        milestones: Milestones {
+            offered: Millis(1_700_000_000_123),
+            answered: Some(Millis(1_700_000_000_140)),
+            ended: Some(Millis(1_700_000_060_000)),
+            ..Milestones::default()
+        },
+        reason: "caller_left".into(),
+        origin: Origin::Caller,
+        detail: "the caller hung up".into(),
+        teardown_ms: Some(6),
+        bytes_sent: 123_456,
+        bytes_received: 0,
+        frames_skipped: 2,
+        ignored: 1,
+    }
+}
+
+fn key() -> PublicKey {
+    Keys::generate().public_key()
+}
+
+#[test]
+fn a_handled_event_stays_handled_across_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let event = EventId::from_byte_array([7; 32]);
+    {
+        let store = Store::open(folder.path()).unwrap();
+        assert!(store.first_sight(&event, 1_700_000_000));
+        assert!(!store.first_sight(&event, 1_700_000_000));
+    }
+
+    let store = Store::open(folder.path()).unwrap();
+
+    assert!(!store.first_sight(&event, 1_700_000_100));
+    assert!(store.first_sight(&EventId::from_byte_array([8; 32]), 1_700_000_100));
+}
+
+#[test]
+fn an_outbox_clock_only_rises_and_is_kept_for_each_author_kind_and_relay() {
+    let folder = tempfile::tempdir().unwrap();
+    let (author, other) = (key(), key());
+    let relay = RelayUrl::parse("wss://relay.example.com").unwrap();
+    let elsewhere = RelayUrl::parse("wss://other.example.com").unwrap();
+    {
+        let store = Store::open(folder.path()).unwrap();
+        assert_eq!(store.clock(&author, SignalKind::Answer, &relay), None);
+        store.set_clock(&author, SignalKind::Answer, &relay, 100);
+        store.set_clock(&author, SignalKind::Answer, &relay, 99);
+    }
+
+    let store = Store::open(folder.path()).unwrap();
+
+    assert_eq!(store.clock(&author, SignalKind::Answer, &relay), Some(100));
+    let with_slash = RelayUrl::parse("wss://relay.example.com/").unwrap();
+    assert_eq!(store.clock(&author, SignalKind::Answer, &with_slash), Some(100));
+    assert_eq!(store.clock(&author, SignalKind::End, &relay), None);
+    assert_eq!(store.clock(&author, SignalKind::Answer, &elsewhere), None);
+    assert_eq!(store.clock(&other, SignalKind::Answer, &relay), None);
+}
+
+#[test]
+fn the_call_log_tells_the_newest_first_and_can_be_narrowed() {
+    let store = Store::in_memory().unwrap();
+    let (alice, bob) = (key(), key());
+    for (line, caller) in [("door", alice), ("yard", alice), ("door", bob)] {
+        store.log_call(&record(line, caller)).unwrap();
+    }
+    let lines = |filter: CallFilter, limit| -> Vec<String> {
+        store.calls(&filter, limit).unwrap().into_iter().map(|call| format!("{} {}", call.id, call.line)).collect()
+    };
+
+    assert_eq!(lines(CallFilter::default(), 10), ["3 door", "2 yard", "1 door"]);
+    assert_eq!(lines(CallFilter::default(), 1), ["3 door"]);
+    assert_eq!(lines(CallFilter { line: Some("door".into()), caller: None }, 10), ["3 door", "1 door"]);
+    assert_eq!(lines(CallFilter { line: None, caller: Some(alice) }, 10), ["2 yard", "1 door"]);
+    assert_eq!(lines(CallFilter { line: Some("yard".into()), caller: Some(bob) }, 10), [""; 0]);
+}
+
+#[test]
+fn the_call_log_can_be_read_while_a_daemon_writes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(CallLog::open(folder.path()).unwrap().is_none(), "no daemon ran here yet");
+    let store = Store::open(folder.path()).unwrap();
+    store.log_call(&record("door", key())).unwrap();
+
+    let log = CallLog::open(folder.path()).unwrap().unwrap();
+    let first = log.calls(&CallFilter::default(), 10).unwrap();
+    store.log_call(&record("yard", key())).unwrap();
+    let second = log.calls(&CallFilter::default(), 10).unwrap();
+
+    assert_eq!((first.len(), second.len()), (1, 2));
+    let call = &first[0];
+    assert_eq!((call.call_type.as_str(), call.direction.as_str(), call.origin.as_str()), ("video", "in", "caller"));
+    assert_eq!(
+        (call.offered_ms, call.answered_ms, call.secured_ms),
+        (1_700_000_000_123, Some(1_700_000_000_140), None)
+    );
+    assert_eq!((call.bytes_sent, call.teardown_ms, call.ignored), (123_456, Some(6), 1));
+    assert!(call.caller.starts_with("npub1"));
+}
+
+#[test]
+fn two_daemons_cannot_share_a_data_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Store::open(folder.path()).unwrap();
+
+    let second = Store::open(folder.path());
+    assert_eq!(second.unwrap_err(), StoreError::InUse(folder.path().to_owned()));
+
+    drop(first);
+    assert!(Store::open(folder.path()).is_ok());
+}
+
+#[test]
+fn a_damaged_database_is_told_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(DATABASE);
+    let damaged = b"this is no database, and somebody may still want it".repeat(100);
+    std::fs::write(&path, &damaged).unwrap();
+
+    assert_eq!(Store::open(folder.path()).unwrap_err(), StoreError::Damaged(path.clone()));
+    assert_eq!(CallLog::open(folder.path()).unwrap_err(), StoreError::Damaged(path.clone()));
+    assert_eq!(std::fs::read(&path).unwrap(), damaged);
+}
+
+#[test]
+fn a_database_of_another_version_is_told_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(Store::open(folder.path()).unwrap());
+    let path = folder.path().join(DATABASE);
+    let set_version = |version: i64| {
+        rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", version).unwrap();
+    };
+
+    set_version(99);
+    assert_eq!(Store::open(folder.path()).unwrap_err(), StoreError::Newer(path.clone()));
+    assert_eq!(CallLog::open(folder.path()).unwrap_err(), StoreError::Newer(path.clone()));
+
+    set_version(0);
+    assert_eq!(CallLog::open(folder.path()).unwrap_err(), StoreError::Older(path.clone()));
+}
+
+#[cfg(unix)]
+#[test]
+fn nobody_else_can_read_who_calls_whom() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().join("deep/data");
+    let store = Store::open(&data_dir).unwrap();
+    store.log_call(&record("door", key())).unwrap();
+
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&data_dir), 0o700);
+    for file in std::fs::read_dir(&data_dir).unwrap() {
+        let path = file.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
+}
+
+#[test]
+fn a_data_dir_that_is_a_file_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    std::fs::write(&path, "").unwrap();
+    assert!(matches!(Store::open(&path), Err(StoreError::Folder(at, _)) if at == path));
+}
