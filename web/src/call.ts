@@ -159,7 +159,7 @@ export function placeCall(target: Target, signer: Signer, video: HTMLVideoElemen
       if (pc.remoteDescription === null) remoteCandidates.push(signal.candidate);
       else await addCandidate(signal.candidate);
     } else {
-      finish(endWords(signal.reason, signal.detail, refusal !== undefined || !answered), undefined);
+      finish(endWords(refusal === undefined ? signal.reason : "rejected", signal.detail, state === "calling"), undefined);
     }
   }
 
@@ -268,11 +268,11 @@ function iceFailed(): Trouble {
   return new Trouble("ice-failed", "No way through to the line", "The line answered, but your network and its network let no media through. Try another network, or ask the operator for a TURN server.");
 }
 
-/** The line's `call_end` in words. */
-function endWords(reason: string, detail: string, refused: boolean): Trouble {
+/** The line's `call_end` in words; `ringing` when there was no call yet. */
+function endWords(reason: string, detail: string, ringing: boolean): Trouble {
   const said = sentence(detail);
-  if (refused || reason === "rejected") {
-    return new Trouble("refused", refused ? "The line refused the call" : "The line ended the call", said === "" ? "It gave no reason." : `It says: ${said}`);
+  if (reason === "rejected") {
+    return new Trouble("refused", ringing ? "The line refused the call" : "The line ended the call", said === "" ? "It gave no reason." : `It says: ${said}`);
   }
   if (reason === "timeout") {
     return new Trouble("line-ended", "The line gave up waiting", said === "" ? "The connection did not come up in time." : `It says: ${said}`);

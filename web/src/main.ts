@@ -76,7 +76,10 @@ function showTrouble(trouble: Trouble | undefined): void {
   element("trouble-title").textContent = trouble?.title ?? "";
   element("trouble-words").textContent = trouble?.words ?? "";
   box.hidden = trouble === undefined;
-  if (field !== undefined) element(field).focus();
+  if (field !== undefined) {
+    element(field).focus();
+    element(`${field}-trouble`).scrollIntoView({ block: "nearest" });
+  } else if (trouble !== undefined) box.scrollIntoView({ block: "nearest" });
 }
 
 function showNotice(words: string | undefined): void {
@@ -101,7 +104,7 @@ function enter(state: State): void {
   for (const control of document.querySelectorAll<HTMLInputElement | HTMLButtonElement>("#form input, #form textarea, #lines button, #source input, #use-key, #new-key")) {
     control.disabled = busy;
   }
-  element<HTMLButtonElement>("fullscreen").disabled = state !== "live" || !canFullscreen();
+  element("fullscreen").hidden = state !== "live" || !canFullscreen();
   if (state === "live") liveSince = Date.now();
   if (!busy) {
     known.stats = undefined;
@@ -182,9 +185,9 @@ async function start(): Promise<void> {
         call = undefined;
         microphone = undefined;
         setMicrophoneShown(false);
+        element("call").focus({ preventScroll: true });
         showTrouble(trouble);
         describe();
-        element("call").focus({ preventScroll: true });
       },
     });
     known.session = call.session;
