@@ -257,6 +257,21 @@ async fn what_goes_wrong_before_an_answer_is_said_in_words() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pressing_a_line_calls_it_through_its_own_relays() {
+    let server = served(Office::default(), None).await;
+    let browser = Browser::start().await;
+    browser.open(&server.url("")).await;
+    browser.wait_for_js("document.querySelectorAll('#lines button').length === 2").await;
+    browser.click("#lines li:nth-child(2) button").await;
+    browser.wait_for_js("callgate.session && callgate.state === 'ended'").await;
+    assert_eq!(browser.text("#who").await, "workshop");
+    assert_eq!(browser.js("document.querySelector('#npub').value").await, npub(8));
+    let error = browser.js("callgate.error").await;
+    assert_eq!(error["code"], "relays-unreachable");
+    assert!(error["words"].as_str().unwrap().contains("127.0.0.1:9"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_works_as_a_file_and_asks_nobody_for_anything() {
     let browser = Browser::start().await;
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/web/dist/caller.html");
@@ -264,6 +279,12 @@ async fn the_page_works_as_a_file_and_asks_nobody_for_anything() {
     assert_eq!(browser.text("#who").await, "driveway");
     assert_eq!(browser.js("performance.getEntriesByType('resource').length").await, 0);
     assert_eq!(browser.console_errors().await, Vec::<String>::new());
+}
+
+#[test]
+fn the_lock_file_of_the_page_names_no_place_to_download_from() {
+    let lock = include_str!("../web/package-lock.json");
+    assert!(lock.contains("\"integrity\": \"sha512-") && !lock.contains("\"resolved\""));
 }
 
 #[tokio::test]

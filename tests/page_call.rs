@@ -11,8 +11,8 @@ mod support {
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nostr::nips::nip44;
-use nostr::{Event, EventBuilder, Filter, Keys, Kind, Tag, ToBech32 as _};
+use nostr::nips::{nip04, nip44};
+use nostr::{Event, EventBuilder, Filter, Keys, Kind, Tag, Timestamp, ToBech32 as _, UnsignedEvent};
 use nostr_relay_builder::MockRelay;
 use nostr_sdk::{Client, RelayPoolNotification};
 use serde_json::{Value, json};
@@ -21,6 +21,7 @@ use tokio::sync::broadcast::Receiver;
 
 const OFFER: u16 = 14300;
 const ANSWER: u16 = 14301;
+const CANDIDATE: u16 = 14302;
 const END: u16 = 14303;
 const TONE_HZ: f64 = 880.0;
 
@@ -80,13 +81,23 @@ impl Line {
                 continue;
             }
             event.verify().expect("a signed event");
-            let content = nip44::decrypt(self.keys.secret_key(), &event.pubkey, &event.content).expect("for this line");
+            let cipher =
+                event.tags.iter().map(|tag| tag.as_slice()).find(|tag| tag[0] == "sig_alg").expect("its cipher");
+            let (secret, from) = (self.keys.secret_key(), &event.pubkey);
+            let content = match cipher[1].as_str() {
+                "NIP-04" => nip04::decrypt(secret, from, &event.content).expect("for this line"),
+                _ => nip44::decrypt(secret, from, &event.content).expect("for this line"),
+            };
             return Heard { content: serde_json::from_str(&content).expect("JSON"), event: *event };
         }
     }
 
     /// Answers the session of `offer` with an event of `kind`, signed by `signer`.
     async fn say(&self, offer: &Heard, signer: &Keys, kind: u16, content: Value) {
+        self.say_at(offer, signer, kind, content, Timestamp::now()).await;
+    }
+
+    async fn say_at(&self, offer: &Heard, signer: &Keys, kind: u16, content: Value, created_at: Timestamp) {
         let to = offer.event.pubkey;
         let sealed = nip44::encrypt(signer.secret_key(), &to, content.to_string(), nip44::Version::V2).unwrap();
         let tags = [
@@ -95,7 +106,11 @@ impl Line {
             Tag::parse(["type", "video"]).unwrap(),
             Tag::parse(["sig_alg", "NIP-44"]).unwrap(),
         ];
-        let event = EventBuilder::new(Kind::from(kind), sealed).tags(tags).sign_with_keys(signer).unwrap();
+        let event = EventBuilder::new(Kind::from(kind), sealed)
+            .tags(tags)
+            .custom_created_at(created_at)
+            .sign_with_keys(signer)
+            .unwrap();
         self.client.send_event(&event).await.expect("the relay takes it");
     }
 }
@@ -302,4 +317,103 @@ async fn an_answer_that_leads_nowhere_is_said_in_words() {
     line.say(&offer, &line.keys, ANSWER, json!({ "sdp": "v=0\r\nnonsense", "accepted": true })).await;
     let error = page.wait_for_js("callgate.state === 'ended' && callgate.error").await;
     assert_eq!(error["code"], "bad-answer");
+}
+
+/// The candidates of an SDP, and the SDP without them.
+fn candidates_apart(sdp: &str) -> (Vec<&str>, String) {
+    let (candidates, rest): (Vec<&str>, Vec<&str>) = sdp.lines().partition(|text| text.starts_with("a=candidate:"));
+    (candidates, rest.join("\r\n") + "\r\n")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn candidates_that_come_one_at_a_time_are_taken() {
+    // Given an answer without candidates, by a camera that knows none of the page's: it can't find the page by itself
+    let mut line = Line::start().await;
+    let page = caller(&line, "").await;
+    page.click("#call").await;
+    let offer = line.hear(OFFER).await;
+    let (_, bare_offer) = candidates_apart(offer.content["sdp"].as_str().unwrap());
+    let (_camera, answer) = camera(&bare_offer).await;
+    let (candidates, bare) = candidates_apart(&answer);
+    assert!(!candidates.is_empty());
+
+    // When the first candidates come before the answer and the others after it
+    let now = Timestamp::now();
+    for (index, candidate) in candidates.iter().enumerate() {
+        let content = json!({ "candidate": &candidate[2..], "sdpMid": "0", "sdpMLineIndex": "0" });
+        line.say_at(&offer, &line.keys, CANDIDATE, content, now + index as u64).await;
+        if index == 0 {
+            line.say(&offer, &line.keys, ANSWER, json!({ "sdp": bare, "accepted": true })).await;
+        }
+    }
+
+    // Then the call comes up
+    page.wait_for_js("callgate.state === 'live'").await;
+}
+
+/// What stands in for a key extension: it asks this test, which holds the key.
+const EXTENSION: &str = "
+    window.asked = [];
+    const ask = (what, ...args) => new Promise((resolve, reject) => asked.push({ what, args, resolve, reject }));
+    window.nostr = {
+        getPublicKey: () => ask('key'),
+        signEvent: (template) => ask('sign', template),
+        nip04: { encrypt: (to, text) => ask('encrypt', to, text), decrypt: (from, text) => ask('decrypt', from, text) },
+    };";
+
+/// Answers the extension's next question, which must be `what`.
+async fn extension_answers(page: &Browser, what: &str, answer: impl FnOnce(&Value) -> Value) {
+    let args = page.wait_for_js(&format!("asked[0]?.what === '{what}' && asked[0].args")).await;
+    page.run("asked.shift().resolve(args)", answer(&args)).await.expect("to answer");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_extension_signs_and_encrypts_the_call_with_what_it_has() {
+    // Given an extension that has NIP-04 only
+    let mut line = Line::start().await;
+    let person = Keys::generate();
+    let page = caller(&line, "").await;
+    page.cdp("Page.addScriptToEvaluateOnNewDocument", json!({ "source": EXTENSION })).await;
+    page.reload().await;
+
+    // When it is chosen, its key is shown
+    page.wait_for_js("!document.querySelector('#source').hidden").await;
+    page.click("#source-extension + span").await;
+    extension_answers(&page, "key", |_| json!(person.public_key().to_hex())).await;
+    let npub = person.public_key().to_bech32().unwrap();
+    page.wait_for_js(&format!("callgate.me === '{npub}'")).await;
+
+    // When Call is pressed, the offer is the extension's
+    page.click("#call").await;
+    let encrypt = |args: &Value| {
+        json!(nip04::encrypt(person.secret_key(), &line.keys.public_key(), args[1].as_str().unwrap()).unwrap())
+    };
+    let sign = |args: &Value| {
+        let mut template = args[0].clone();
+        template["pubkey"] = json!(person.public_key().to_hex());
+        let unsigned: UnsignedEvent = serde_json::from_value(template).unwrap();
+        json!(unsigned.sign_with_keys(&person).unwrap())
+    };
+    extension_answers(&page, "encrypt", encrypt).await;
+    extension_answers(&page, "sign", sign).await;
+    let offer = line.hear(OFFER).await;
+    assert_eq!(offer.event.pubkey, person.public_key());
+    assert_eq!(offer.tag("sig_alg"), Some("NIP-04"));
+    assert!(offer.content["sdp"].as_str().unwrap().starts_with("v=0"));
+
+    // When the extension refuses to sign the next one, that is said in words
+    page.click("#hangup").await;
+    page.wait_for_js("callgate.state === 'ended'").await;
+    extension_answers(&page, "encrypt", |args| {
+        json!(nip04::encrypt(person.secret_key(), &line.keys.public_key(), args[1].as_str().unwrap()).unwrap())
+    })
+    .await;
+    page.wait_for_js("asked[0]?.what === 'sign'").await;
+    page.js("asked.shift().reject(new Error('denied')) ?? true").await;
+    page.click("#call").await;
+    page.wait_for_js("asked[0]?.what === 'encrypt'").await;
+    page.js("asked.shift().reject(new Error('denied by the person')) ?? true").await;
+    let error = page.wait_for_js("callgate.error").await;
+    assert_eq!(error["code"], "extension");
+    assert!(error["words"].as_str().unwrap().contains("denied by the person"), "{error}");
 }

@@ -82,7 +82,7 @@ export function placeCall(target: Target, signer: Signer, video: HTMLVideoElemen
     target.relays,
     signer,
     { kinds: [ANSWER, CANDIDATE, END], authors: [target.pubkey], "#p": [signer.pubkey] },
-    (event) => void hear(event),
+    (event) => void hear(event).catch((thrown: unknown) => finish(troubleOf(thrown), "user_left")),
   );
 
   function enter(next: CallState): void {

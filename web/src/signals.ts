@@ -2,6 +2,7 @@
 
 import type { Event } from "nostr-tools/pure";
 import { keep, recall, type Cipher, type Signer } from "./identity.ts";
+import { Trouble } from "./trouble.ts";
 
 export const OFFER = 14300;
 export const ANSWER = 14301;
@@ -82,7 +83,9 @@ export async function open(session: Session, event: Event): Promise<Signal | und
     const parsed: unknown = JSON.parse(await session.signer.decrypt(cipher, event.pubkey, event.content));
     if (typeof parsed !== "object" || parsed === null) return undefined;
     payload = parsed as Record<string, unknown>;
-  } catch {
+  } catch (thrown) {
+    // The person, or the key extension, said no: worth a word. Anything else is not for us.
+    if (thrown instanceof Trouble) throw thrown;
     return undefined;
   }
   const text = (name: string): string => (typeof payload[name] === "string" ? payload[name] : "");
