@@ -1,0 +1,101 @@
+//! What the gateway shows of itself: plain data for the HTTP API and the command line. Nothing here is secret.
+
+use serde::{Deserialize, Serialize};
+
+/// A line as seen from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineView {
+    pub name: String,
+    pub npub: String,
+    /// Where its media comes from, redacted.
+    pub endpoint: String,
+    /// Relays that it listens on.
+    pub relays: Vec<String>,
+    #[serde(flatten)]
+    pub state: LineState,
+    /// Calls that are fed from it now.
+    pub callers: usize,
+    /// Whether it takes the caller's voice.
+    pub talk: bool,
+    /// What it sends, in words such as `H264 1280x720`; empty until its source was open once.
+    pub streams: Vec<String>,
+}
+
+/// What a line's source is doing. In JSON: a field `state`, and those of the variant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum LineState {
+    Idle,
+    Opening,
+    Open,
+    /// The source went away or could not be opened, and is tried again.
+    Reopening {
+        /// In words.
+        error: String,
+        tries: u32,
+    },
+}
+
+/// A call as seen from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallView {
+    /// The gateway's own name for it, such as `c12`.
+    pub id: String,
+    /// The line's name.
+    pub line: String,
+    /// The caller's npub.
+    pub caller: String,
+    pub session: String,
+    /// Lower case: `offered`, `opening`, `answering`, `connecting`, `live`, `closing` or `ended`.
+    pub state: String,
+    /// When its offer came, in milliseconds since the Unix epoch.
+    pub since: u64,
+    pub milestones: MilestonesView,
+    pub stats: StatsView,
+    /// Why it ended, once it has: a stable word such as `caller_left`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ended: Option<String>,
+}
+
+/// When a call got where, in milliseconds after its offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct MilestonesView {
+    pub source_ready: Option<u64>,
+    pub answered: Option<u64>,
+    pub secured: Option<u64>,
+    pub first_media: Option<u64>,
+    pub ended: Option<u64>,
+}
+
+/// What flowed in a call so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct StatsView {
+    pub sent_video: TrackView,
+    pub sent_audio: TrackView,
+    pub received_video: TrackView,
+    pub received_audio: TrackView,
+    /// Frames that a slow caller lost, up to the next keyframe.
+    pub frames_skipped: u64,
+    pub keyframe_requests: u64,
+}
+
+/// One track, one way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TrackView {
+    pub packets: u64,
+    pub bytes: u64,
+    /// Frames (video) or packets (audio).
+    pub frames: u64,
+    /// Packets lost, as the receiver counts.
+    pub lost: u64,
+}
+
+/// A relay as seen from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayView {
+    pub url: String,
+    pub connected: bool,
+    /// What is wrong with it, in words.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<String>,
+}

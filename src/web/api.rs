@@ -1,0 +1,96 @@
+//! The API: JSON about lines, calls and relays, and hanging up.
+
+use std::collections::BTreeMap;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get};
+use axum::{Json, Router};
+use serde::Serialize;
+
+use super::Gateway;
+use crate::gateway::view::{CallView, LineView, RelayView};
+
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+}
+
+#[derive(Serialize)]
+struct Lines {
+    lines: Vec<LineView>,
+}
+
+#[derive(Serialize)]
+struct Calls {
+    calls: Vec<CallView>,
+}
+
+#[derive(Serialize)]
+struct Relays {
+    relays: Vec<RelayView>,
+}
+
+#[derive(Serialize)]
+struct Counters {
+    counters: BTreeMap<String, u64>,
+}
+
+#[derive(Serialize)]
+struct Trouble {
+    error: &'static str,
+}
+
+/// An error in the API's words.
+pub(super) fn trouble(status: StatusCode, error: &'static str) -> Response {
+    (status, Json(Trouble { error })).into_response()
+}
+
+pub(super) fn routes<G: Gateway>(gateway: G) -> Router {
+    Router::new()
+        .route("/healthz", get(health::<G>))
+        .route("/api/lines", get(lines::<G>))
+        .route("/api/calls", get(calls::<G>))
+        .route("/api/calls/{id}", delete(hang_up::<G>))
+        .route("/api/relays", get(relays::<G>))
+        .route("/api/counters", get(counters::<G>))
+        .with_state(gateway)
+}
+
+pub(super) async fn no_such_page() -> Response {
+    trouble(StatusCode::NOT_FOUND, "no such page")
+}
+
+/// For supervisors and load balancers: 503 as soon as no more calls are taken.
+async fn health<G: Gateway>(State(gateway): State<G>) -> Response {
+    if gateway.draining() {
+        (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status: "draining" })).into_response()
+    } else {
+        Json(Health { status: "ok" }).into_response()
+    }
+}
+
+async fn lines<G: Gateway>(State(gateway): State<G>) -> Response {
+    Json(Lines { lines: gateway.lines() }).into_response()
+}
+
+async fn calls<G: Gateway>(State(gateway): State<G>) -> Response {
+    Json(Calls { calls: gateway.calls() }).into_response()
+}
+
+async fn relays<G: Gateway>(State(gateway): State<G>) -> Response {
+    Json(Relays { relays: gateway.relays() }).into_response()
+}
+
+async fn counters<G: Gateway>(State(gateway): State<G>) -> Response {
+    Json(Counters { counters: gateway.counters() }).into_response()
+}
+
+async fn hang_up<G: Gateway>(State(gateway): State<G>, Path(id): Path<String>) -> Response {
+    if gateway.hang_up(&id).await {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        trouble(StatusCode::NOT_FOUND, "no such call")
+    }
+}

@@ -1,0 +1,419 @@
+//! The caller page in a call, against a line whose signaling is this test and whose media is a second browser.
+#![cfg(feature = "daemon")]
+
+// Each test file uses a part of the support.
+#[allow(dead_code)]
+mod support {
+    pub mod browser;
+    pub mod http;
+}
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nostr::nips::{nip04, nip44};
+use nostr::{Event, EventBuilder, Filter, Keys, Kind, Tag, Timestamp, ToBech32 as _, UnsignedEvent};
+use nostr_relay_builder::MockRelay;
+use nostr_sdk::{Client, RelayPoolNotification};
+use serde_json::{Value, json};
+use support::browser::Browser;
+use tokio::sync::broadcast::Receiver;
+
+const OFFER: u16 = 14300;
+const ANSWER: u16 = 14301;
+const CANDIDATE: u16 = 14302;
+const END: u16 = 14303;
+const TONE_HZ: f64 = 880.0;
+
+/// A line: its keys, and its connection to the relay.
+struct Line {
+    keys: Keys,
+    client: Client,
+    heard: Receiver<RelayPoolNotification>,
+    relay: MockRelay,
+}
+
+/// What the page sent.
+struct Heard {
+    event: Event,
+    content: Value,
+}
+
+impl Heard {
+    fn tag(&self, name: &str) -> Option<&str> {
+        self.event
+            .tags
+            .iter()
+            .map(|tag| tag.as_slice())
+            .find(|tag| tag[0] == name)
+            .and_then(|tag| tag.get(1))
+            .map(String::as_str)
+    }
+}
+
+impl Line {
+    async fn start() -> Line {
+        let relay = MockRelay::run().await.expect("a relay");
+        let keys = Keys::generate();
+        let client = Client::new(keys.clone());
+        client.add_relay(relay.url().await).await.expect("the relay");
+        client.connect().await;
+        client.wait_for_connection(Duration::from_secs(10)).await;
+        let heard = client.notifications();
+        let filter = Filter::new().kinds([14300, 14301, 14302, 14303].map(Kind::from)).pubkey(keys.public_key());
+        client.subscribe(filter, None).await.expect("a subscription");
+        Line { keys, client, heard, relay }
+    }
+
+    /// The fragment that makes the page call this line.
+    async fn fragment(&self, more: &str) -> String {
+        let npub = self.keys.public_key().to_bech32().unwrap();
+        format!("#npub={npub}&relay={}&name=driveway{more}", self.relay.url().await)
+    }
+
+    /// The next event of this kind.
+    async fn hear(&mut self, kind: u16) -> Heard {
+        loop {
+            let notification =
+                tokio::time::timeout(Duration::from_secs(60), self.heard.recv()).await.expect("an event");
+            let Ok(RelayPoolNotification::Event { event, .. }) = notification else { continue };
+            if event.kind != Kind::from(kind) {
+                continue;
+            }
+            event.verify().expect("a signed event");
+            let cipher =
+                event.tags.iter().map(|tag| tag.as_slice()).find(|tag| tag[0] == "sig_alg").expect("its cipher");
+            let (secret, from) = (self.keys.secret_key(), &event.pubkey);
+            let content = match cipher[1].as_str() {
+                "NIP-04" => nip04::decrypt(secret, from, &event.content).expect("for this line"),
+                _ => nip44::decrypt(secret, from, &event.content).expect("for this line"),
+            };
+            return Heard { content: serde_json::from_str(&content).expect("JSON"), event: *event };
+        }
+    }
+
+    /// Answers the session of `offer` with an event of `kind`, signed by `signer`.
+    async fn say(&self, offer: &Heard, signer: &Keys, kind: u16, content: Value) {
+        self.say_at(offer, signer, kind, content, Timestamp::now()).await;
+    }
+
+    async fn say_at(&self, offer: &Heard, signer: &Keys, kind: u16, content: Value, created_at: Timestamp) {
+        let to = offer.event.pubkey;
+        let sealed = nip44::encrypt(signer.secret_key(), &to, content.to_string(), nip44::Version::V2).unwrap();
+        let tags = [
+            Tag::public_key(to),
+            Tag::parse(["session_id", offer.tag("session_id").unwrap()]).unwrap(),
+            Tag::parse(["type", "video"]).unwrap(),
+            Tag::parse(["sig_alg", "NIP-44"]).unwrap(),
+        ];
+        let event = EventBuilder::new(Kind::from(kind), sealed)
+            .tags(tags)
+            .custom_created_at(created_at)
+            .sign_with_keys(signer)
+            .unwrap();
+        self.client.send_event(&event).await.expect("the relay takes it");
+    }
+}
+
+/// A browser with the page, for a call to `line`.
+async fn caller(line: &Line, more: &str) -> Browser {
+    let browser = Browser::start().await;
+    let page = concat!("file://", env!("CARGO_MANIFEST_DIR"), "/web/dist/caller.html");
+    browser.open(&format!("{page}{}", line.fragment(more).await)).await;
+    browser
+}
+
+/// A camera: a browser that draws moving bars below a clock, sounds a tone, and answers an offer with both.
+async fn camera(offer: &str) -> (Browser, String) {
+    let browser = Browser::start().await;
+    let page = tempfile::Builder::new().suffix(".html").tempfile().unwrap();
+    std::fs::write(page.path(), "<!doctype html><canvas width=640 height=360></canvas>").unwrap();
+    browser.open(&format!("file://{}", page.path().display())).await;
+    let answer = browser
+        .run(
+            "const canvas = document.querySelector('canvas'), pen = canvas.getContext('2d');
+             window.timer = setInterval(() => {
+               const now = Date.now();
+               pen.fillStyle = `hsl(${now / 20 % 360} 80% 50%)`; pen.fillRect(0, 0, 640, 360);
+               pen.fillStyle = '#fff'; pen.fillRect(now / 4 % 640, 60, 80, 300);
+               for (let block = 0; block < 32; block++) {
+                 pen.fillStyle = (now % 2 ** 32) / 2 ** (31 - block) % 2 >= 1 ? '#fff' : '#000';
+                 pen.fillRect(block * 16, 0, 16, 16);
+               }
+             }, 40);
+             const sound = new AudioContext(), tone = new OscillatorNode(sound, { frequency: args.hz });
+             const out = sound.createMediaStreamDestination(); tone.connect(out); tone.start();
+             const pc = window.pc = new RTCPeerConnection();
+             await pc.setRemoteDescription({ type: 'offer', sdp: args.offer });
+             for (const track of [...canvas.captureStream(25).getTracks(), ...out.stream.getTracks()]) pc.addTrack(track);
+             window.voice = pc.getReceivers().find((receiver) => receiver.track.kind === 'audio').track;
+             await pc.setLocalDescription(await pc.createAnswer());
+             while (pc.iceGatheringState !== 'complete') await new Promise((resolve) => setTimeout(resolve, 20));
+             return pc.localDescription.sdp;",
+            json!({ "offer": offer, "hz": TONE_HZ }),
+        )
+        .await
+        .expect("an answer");
+    (browser, answer.as_str().unwrap().to_owned())
+}
+
+fn screenshots() -> PathBuf {
+    let folder = std::env::var_os("CALLGATE_SCREENSHOTS")
+        .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("screenshots"), PathBuf::from);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_calls_shows_the_picture_sounds_the_tone_and_hangs_up() {
+    // Given a page with a line that takes talk
+    let mut line = Line::start().await;
+    let page = caller(&line, "&talk=1").await;
+
+    // When Call is pressed
+    page.click("#call").await;
+    let offer = line.hear(OFFER).await;
+    page.size(360, 740, true).await;
+    page.screenshot(&screenshots().join("call-ringing-phone.png")).await;
+
+    // Then the offer is as the protocol says
+    assert_eq!(offer.tag("p"), Some(line.keys.public_key().to_hex().as_str()));
+    assert_eq!(offer.tag("type"), Some("video"));
+    assert_eq!(offer.tag("sig_alg"), Some("NIP-44"));
+    assert!(offer.tag("expiration").is_some());
+    assert_eq!(Value::from(offer.tag("session_id")), page.js("callgate.session").await);
+    assert!(offer.content["expires_in"].as_u64().is_some() && offer.content["timestamp"].as_u64().is_some());
+    let sdp = offer.content["sdp"].as_str().unwrap();
+    assert!(sdp.contains("a=candidate:"), "candidates are in the offer");
+    assert!(sdp.contains("H264/90000") && sdp.contains("a=recvonly") && sdp.contains("a=sendrecv"));
+
+    // When a stranger answers and ends the call, nothing happens
+    let stranger = Keys::generate();
+    line.say(&offer, &stranger, ANSWER, json!({ "sdp": "", "accepted": false })).await;
+    line.say(&offer, &stranger, END, json!({ "reason": "rejected" })).await;
+
+    // When the line answers
+    let (camera, answer) = camera(sdp).await;
+    assert_eq!(page.js("callgate.state").await, "calling");
+    line.say(&offer, &line.keys, ANSWER, json!({ "sdp": answer, "accepted": true })).await;
+
+    // Then there is a moving picture, its clock can be read, and the tone is heard
+    page.wait_for_js("callgate.state === 'live' && callgate.stats?.fps > 5").await;
+    assert!(page.js("callgate.stats.kbitPerSecond > 10 && callgate.stats.width === 640").await.as_bool().unwrap());
+    // in H.264, which cameras send
+    let codec = "(async () => { const all = await pc.getStats(); for (const s of all.values()) if (s.type === 'outbound-rtp' && s.kind === 'video') return all.get(s.codecId)?.mimeType; })()";
+    assert_eq!(camera.js(codec).await, "video/H264");
+    let before = page.decoded_frames().await;
+    let first = page.picture().await;
+    let stamps = page.stamps(20).await;
+    let second = page.picture().await;
+    assert!(page.decoded_frames().await > before + 10);
+    assert!(first.difference(&second) > 5.0, "{}", first.difference(&second));
+    assert!(stamps.iter().all(|stamp| (-50..10_000).contains(&stamp.age())), "{stamps:?}");
+    assert!(stamps.windows(2).all(|pair| pair[0].shown <= pair[1].shown), "{stamps:?}");
+    let tone = page.tone(TONE_HZ, 20_000).await;
+    assert!(tone.at > tone.elsewhere + 30.0, "{tone:?}");
+    let silence = page.tone(TONE_HZ * 2.7, 0).await;
+    assert!(silence.at < tone.at - 20.0, "{silence:?}");
+    page.screenshot(&screenshots().join("call-live-phone.png")).await;
+    page.size(1280, 800, false).await;
+    page.screenshot(&screenshots().join("call-live-desktop.png")).await;
+
+    // When the microphone is turned on, the line hears it; there was no voice before
+    let heard = "(async () => { for (const s of (await pc.getStats()).values()) if (s.type === 'inbound-rtp' && s.kind === 'audio') return s.packetsReceived; })()";
+    assert!(camera.js(heard).await.as_u64().unwrap_or(0) == 0);
+    page.click("#mic").await;
+    page.wait_for_js("document.querySelector('#mic').getAttribute('aria-pressed') === 'true'").await;
+    camera.wait_for_js(&format!("{heard}.then((packets) => packets > 20)")).await;
+
+    // When the sound is muted and unmuted
+    page.click("#mute").await;
+    assert_eq!(page.js("document.querySelector('video').muted").await, true);
+    page.click("#mute").await;
+    assert_eq!(page.js("document.querySelector('video').muted").await, false);
+
+    // When the camera stands still, it is said; when it goes on, no more
+    camera
+        .js("(pc.getSenders().find((s) => s.track?.kind === 'video').track.enabled = false, clearInterval(timer))")
+        .await;
+    camera.js("pc.getSenders().find((s) => s.track?.kind === 'video').replaceTrack(null)").await;
+    page.wait_for_js("callgate.notice").await;
+    assert_eq!(page.js("callgate.state").await, "live");
+    page.screenshot(&screenshots().join("call-stalled-desktop.png")).await;
+
+    // When the person hangs up, the line is told
+    page.click("#hangup").await;
+    let end = line.hear(END).await;
+    assert_eq!(end.content["reason"], "user_left");
+    assert_eq!(end.tag("session_id"), offer.tag("session_id"));
+    assert_eq!(page.js("[callgate.state, callgate.error ?? null]").await, json!(["ended", null]));
+
+    // When Call is pressed again, a newer offer with a session of its own arrives at once
+    page.click("#call").await;
+    let again = line.hear(OFFER).await;
+    assert!(again.event.created_at > offer.event.created_at);
+    assert_ne!(again.tag("session_id"), offer.tag("session_id"));
+    // When the page is left, the line is told
+    page.open("about:blank").await;
+    assert_eq!(line.hear(END).await.tag("session_id"), again.tag("session_id"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_is_shown_with_the_lines_own_words() {
+    let mut line = Line::start().await;
+    let page = caller(&line, "").await;
+    page.click("#call").await;
+    let offer = line.hear(OFFER).await;
+    line.say(&offer, &line.keys, ANSWER, json!({ "sdp": "", "accepted": false })).await;
+    line.say(&offer, &line.keys, END, json!({ "reason": "rejected", "detail": "all places are taken" })).await;
+    let error = page.wait_for_js("callgate.state === 'ended' && callgate.error").await;
+    assert_eq!(error["code"], "refused");
+    assert!(error["words"].as_str().unwrap().contains("all places are taken"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_without_words_is_shown_after_a_moment() {
+    let mut line = Line::start().await;
+    let page = caller(&line, "").await;
+    page.click("#call").await;
+    let offer = line.hear(OFFER).await;
+    line.say(&offer, &line.keys, ANSWER, json!({ "sdp": "", "accepted": false })).await;
+    let error = page.wait_for_js("callgate.state === 'ended' && callgate.error").await;
+    assert_eq!(error["code"], "refused");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_that_does_not_answer_is_said_in_words_and_told_that_nobody_waits() {
+    let mut line = Line::start().await;
+    let page = caller(&line, "&wait=1").await;
+    page.click("#call").await;
+    let offer = line.hear(OFFER).await;
+    let error = page.wait_for_js("callgate.state === 'ended' && callgate.error").await;
+    assert_eq!(error["code"], "no-answer");
+    assert!(error["words"].as_str().unwrap().contains("may be off, or you may not be on its list"), "{error}");
+    let end = line.hear(END).await;
+    assert_eq!((end.content["reason"].as_str(), end.tag("session_id")), (Some("timeout"), offer.tag("session_id")));
+    page.size(360, 740, true).await;
+    page.screenshot(&screenshots().join("call-unanswered-phone.png")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_relay_of_two_is_enough() {
+    let mut line = Line::start().await;
+    let page = caller(&line, "&relay=ws://127.0.0.1:9").await;
+    page.click("#call").await;
+    let offer = line.hear(OFFER).await;
+    line.say(&offer, &line.keys, END, json!({ "reason": "user_left" })).await;
+    let error = page.wait_for_js("callgate.state === 'ended' && callgate.error").await;
+    assert_eq!(error["code"], "line-ended");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_leads_nowhere_is_said_in_words() {
+    let mut line = Line::start().await;
+    let page = caller(&line, "").await;
+    page.click("#call").await;
+    let offer = line.hear(OFFER).await;
+    line.say(&offer, &line.keys, ANSWER, json!({ "sdp": "v=0\r\nnonsense", "accepted": true })).await;
+    let error = page.wait_for_js("callgate.state === 'ended' && callgate.error").await;
+    assert_eq!(error["code"], "bad-answer");
+}
+
+/// The candidates of an SDP, and the SDP without them.
+fn candidates_apart(sdp: &str) -> (Vec<&str>, String) {
+    let (candidates, rest): (Vec<&str>, Vec<&str>) = sdp.lines().partition(|text| text.starts_with("a=candidate:"));
+    (candidates, rest.join("\r\n") + "\r\n")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn candidates_that_come_one_at_a_time_are_taken() {
+    // Given an answer without candidates, by a camera that knows none of the page's: it can't find the page by itself
+    let mut line = Line::start().await;
+    let page = caller(&line, "").await;
+    page.click("#call").await;
+    let offer = line.hear(OFFER).await;
+    let (_, bare_offer) = candidates_apart(offer.content["sdp"].as_str().unwrap());
+    let (_camera, answer) = camera(&bare_offer).await;
+    let (candidates, bare) = candidates_apart(&answer);
+    assert!(!candidates.is_empty());
+
+    // When the first candidates come before the answer and the others after it
+    let now = Timestamp::now();
+    for (index, candidate) in candidates.iter().enumerate() {
+        let content = json!({ "candidate": &candidate[2..], "sdpMid": "0", "sdpMLineIndex": "0" });
+        line.say_at(&offer, &line.keys, CANDIDATE, content, now + index as u64).await;
+        if index == 0 {
+            line.say(&offer, &line.keys, ANSWER, json!({ "sdp": bare, "accepted": true })).await;
+        }
+    }
+
+    // Then the call comes up
+    page.wait_for_js("callgate.state === 'live'").await;
+}
+
+/// What stands in for a key extension: it asks this test, which holds the key.
+const EXTENSION: &str = "
+    window.asked = [];
+    const ask = (what, ...args) => new Promise((resolve, reject) => asked.push({ what, args, resolve, reject }));
+    window.nostr = {
+        getPublicKey: () => ask('key'),
+        signEvent: (template) => ask('sign', template),
+        nip04: { encrypt: (to, text) => ask('encrypt', to, text), decrypt: (from, text) => ask('decrypt', from, text) },
+    };";
+
+/// Answers the extension's next question, which must be `what`.
+async fn extension_answers(page: &Browser, what: &str, answer: impl FnOnce(&Value) -> Value) {
+    let args = page.wait_for_js(&format!("asked[0]?.what === '{what}' && asked[0].args")).await;
+    page.run("asked.shift().resolve(args)", answer(&args)).await.expect("to answer");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_extension_signs_and_encrypts_the_call_with_what_it_has() {
+    // Given an extension that has NIP-04 only
+    let mut line = Line::start().await;
+    let person = Keys::generate();
+    let page = caller(&line, "").await;
+    page.cdp("Page.addScriptToEvaluateOnNewDocument", json!({ "source": EXTENSION })).await;
+    page.reload().await;
+
+    // When it is chosen, its key is shown
+    page.wait_for_js("!document.querySelector('#source').hidden").await;
+    page.click("#source-extension + span").await;
+    extension_answers(&page, "key", |_| json!(person.public_key().to_hex())).await;
+    let npub = person.public_key().to_bech32().unwrap();
+    page.wait_for_js(&format!("callgate.me === '{npub}'")).await;
+
+    // When Call is pressed, the offer is the extension's
+    page.click("#call").await;
+    let encrypt = |args: &Value| {
+        json!(nip04::encrypt(person.secret_key(), &line.keys.public_key(), args[1].as_str().unwrap()).unwrap())
+    };
+    let sign = |args: &Value| {
+        let mut template = args[0].clone();
+        template["pubkey"] = json!(person.public_key().to_hex());
+        let unsigned: UnsignedEvent = serde_json::from_value(template).unwrap();
+        json!(unsigned.sign_with_keys(&person).unwrap())
+    };
+    extension_answers(&page, "encrypt", encrypt).await;
+    extension_answers(&page, "sign", sign).await;
+    let offer = line.hear(OFFER).await;
+    assert_eq!(offer.event.pubkey, person.public_key());
+    assert_eq!(offer.tag("sig_alg"), Some("NIP-04"));
+    assert!(offer.content["sdp"].as_str().unwrap().starts_with("v=0"));
+
+    // When the extension refuses to sign the next one, that is said in words
+    page.click("#hangup").await;
+    page.wait_for_js("callgate.state === 'ended'").await;
+    extension_answers(&page, "encrypt", |args| {
+        json!(nip04::encrypt(person.secret_key(), &line.keys.public_key(), args[1].as_str().unwrap()).unwrap())
+    })
+    .await;
+    page.wait_for_js("asked[0]?.what === 'sign'").await;
+    page.js("asked.shift().reject(new Error('denied')) ?? true").await;
+    page.click("#call").await;
+    page.wait_for_js("asked[0]?.what === 'encrypt'").await;
+    page.js("asked.shift().reject(new Error('denied by the person')) ?? true").await;
+    let error = page.wait_for_js("callgate.error").await;
+    assert_eq!(error["code"], "extension");
+    assert!(error["words"].as_str().unwrap().contains("denied by the person"), "{error}");
+}
