@@ -33,7 +33,7 @@ test: packages-test ## everything that the CI checks
 
 lint: $(CARGO_DENY) ## format, clippy, licences and sources of the dependencies
 	cargo fmt --check
-	$(CARGO_DENY) --all-features check bans licenses sources
+	$(CARGO_DENY) --all-features check --hide-inclusion-graph bans licenses sources
 	cargo clippy --locked --all-targets --no-default-features -- -D warnings
 	cargo clippy --locked --all-targets -- -D warnings
 
