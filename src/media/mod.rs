@@ -3,12 +3,19 @@
 //! GStreamer is a C library with threads: callbacks hold weak references and only send events, nothing in them can panic, and
 //! teardown is off the streaming threads with a deadline.
 
+mod certificate;
+mod engine;
+mod hub;
+mod peer;
 pub mod tap;
+mod teardown;
 
 use std::time::Duration;
 
 use crate::endpoint::{Endpoint, Streams};
 use crate::sdp;
+
+pub use engine::{Media, StartError, start};
 
 /// One call, for the life of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -223,6 +230,8 @@ pub enum PeerError {
     FingerprintMismatch,
     #[error("ICE found no path")]
     IceFailed,
+    #[error("the DTLS handshake failed")]
+    DtlsFailed,
     #[error("the caller fell silent")]
     ConsentLost,
     #[error("the caller closed the connection")]

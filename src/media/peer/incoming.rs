@@ -1,0 +1,163 @@
+//! The caller's own media: received, decrypted, and counted once the caller's certificate is known to be right.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gst::prelude::*;
+
+use crate::media::TrackStats;
+use crate::media::tap::Track;
+
+/// Pads (one per SSRC and payload type) that a caller may open. Further ones stay unlinked, which stops their jitter buffer.
+const MAX_PADS: usize = 16;
+
+#[derive(Debug, Default)]
+struct Counters {
+    packets: AtomicU64,
+    bytes: AtomicU64,
+    frames: AtomicU64,
+    lost: AtomicU64,
+}
+
+impl Counters {
+    fn stats(&self) -> TrackStats {
+        TrackStats {
+            packets: self.packets.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            frames: self.frames.load(Ordering::Relaxed),
+            lost: self.lost.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// The sequence numbers of one stream (RFC 3550, section 5.1), which its jitter buffer has put in order.
+#[derive(Debug, Default)]
+struct Sequence {
+    /// One more than the last; 0 before the first.
+    next: AtomicU32,
+}
+
+impl Sequence {
+    /// How many packets are missing before this one.
+    fn lost_before(&self, packet: &gst::BufferRef) -> u64 {
+        let mut number = [0; 2];
+        if packet.copy_to_slice(2, &mut number).is_err() {
+            return 0;
+        }
+        let number = u16::from_be_bytes(number);
+        match self.next.swap(u32::from(number) + 1, Ordering::Relaxed) {
+            0 => 0,
+            // A jump backwards is a stream that began anew.
+            next => match number.wrapping_sub(next as u16) {
+                gap if gap < 0x8000 => u64::from(gap),
+                _ => 0,
+            },
+        }
+    }
+}
+
+/// What came from a caller. The one place to route it from: [`Incoming::take`].
+#[derive(Debug, Default)]
+pub(in crate::media) struct Incoming {
+    /// The certificate matched: until then every packet is dropped unseen.
+    trusted: AtomicBool,
+    video: Counters,
+    audio: Counters,
+    /// Keeps our pads alive: a link holds no reference.
+    pads: Mutex<Vec<gst::Pad>>,
+}
+
+impl Incoming {
+    /// Takes every stream that `webrtcbin` receives, from now on.
+    pub(in crate::media) fn attach(self: &Arc<Self>, webrtcbin: &gst::Element) {
+        let weak = Arc::downgrade(self);
+        webrtcbin.connect_pad_added(move |_, pad| {
+            if pad.direction() == gst::PadDirection::Src
+                && let Some(incoming) = weak.upgrade()
+            {
+                incoming.link(pad);
+            }
+        });
+    }
+
+    fn link(self: &Arc<Self>, from: &gst::Pad) {
+        let mut pads = self.pads.lock().unwrap_or_else(PoisonError::into_inner);
+        if pads.len() >= MAX_PADS {
+            return;
+        }
+        let track = match from.current_caps().as_ref().and_then(|caps| caps.structure(0)?.get::<&str>("media").ok()) {
+            Some("video") => Track::Video,
+            Some("audio") => Track::Audio,
+            _ => return,
+        };
+        let (one, list) = (Arc::downgrade(self), Arc::downgrade(self));
+        let sequence = Arc::new(Sequence::default());
+        let sequence_of_list = sequence.clone();
+        let pad = gst::Pad::builder(gst::PadDirection::Sink)
+            .chain_function(move |_, _, packet| {
+                if let Some(incoming) = one.upgrade() {
+                    incoming.take(track, &sequence, &packet);
+                }
+                Ok(gst::FlowSuccess::Ok)
+            })
+            .chain_list_function(move |_, _, packets| {
+                if let Some(incoming) = list.upgrade() {
+                    packets.iter().for_each(|packet| incoming.take(track, &sequence_of_list, packet));
+                }
+                Ok(gst::FlowSuccess::Ok)
+            })
+            .event_function(|_, _, _| true)
+            .build();
+        if pad.set_active(true).is_ok() && from.link(&pad).is_ok() {
+            pads.push(pad);
+        }
+    }
+
+    /// A packet of the caller's, in order. On a streaming thread.
+    fn take(&self, track: Track, sequence: &Sequence, packet: &gst::BufferRef) {
+        if !self.trusted.load(Ordering::Acquire) {
+            return;
+        }
+        let counters = match track {
+            Track::Video => &self.video,
+            Track::Audio => &self.audio,
+        };
+        counters.packets.fetch_add(1, Ordering::Relaxed);
+        counters.bytes.fetch_add(packet.size() as u64, Ordering::Relaxed);
+        counters.lost.fetch_add(sequence.lost_before(packet), Ordering::Relaxed);
+        if track == Track::Audio || packet.flags().contains(gst::BufferFlags::MARKER) {
+            counters.frames.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The certificate matched.
+    pub(in crate::media) fn trust(&self) {
+        self.trusted.store(true, Ordering::Release);
+    }
+
+    pub(in crate::media) fn video(&self) -> TrackStats {
+        self.video.stats()
+    }
+
+    pub(in crate::media) fn audio(&self) -> TrackStats {
+        self.audio.stats()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_in_the_sequence_are_counted_also_where_it_wraps() {
+        gst::init().unwrap();
+        let sequence = Sequence::default();
+        let lost: Vec<u64> = [65_533_u16, 65_534, 1, 2, 5, 4_000, 100]
+            .map(|number| {
+                let [high, low] = number.to_be_bytes();
+                sequence.lost_before(&gst::Buffer::from_slice([0x80, 96, high, low]))
+            })
+            .to_vec();
+        assert_eq!(lost, [0, 0, 2, 0, 2, 3_994, 0]);
+    }
+}
