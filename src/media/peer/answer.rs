@@ -11,7 +11,6 @@ use super::connection::{Connection, fault};
 use super::incoming::Incoming;
 use super::outgoing::{Format, SourcePad};
 use super::task::Running;
-use crate::media::tap::Track;
 use crate::media::{Event, IceSettings, PeerError};
 use crate::sdp::{AudioPlan, Candidate, CandidateKind, Direction, LocalTransport, Offer, PlannedSection, VideoPlan};
 
@@ -43,24 +42,24 @@ pub(super) fn assemble(setup: PeerSetup) -> Result<Parts, PeerError> {
 }
 
 fn pads(setup: &PeerSetup, connection: &Connection, requests: &Arc<AtomicU64>) -> Result<Vec<SourcePad>, PeerError> {
-    let mut pads = Vec::new();
+    let mut sending = Vec::new();
     for (index, section) in setup.plan.sections.iter().enumerate() {
         // A pad that matches no m-line aborts the process: only what the plan sends gets one.
-        if let Some(format) = sent(section) {
-            pads.push(SourcePad::link(connection, index, format, section.payload_type, requests)?);
-            let transceiver = transceiver(connection, index)?;
-            transceiver.set_direction(match section.direction {
-                Direction::SendOnly => WebRTCRTPTransceiverDirection::Sendonly,
-                _ => WebRTCRTPTransceiverDirection::Sendrecv,
-            });
-            transceiver.set_property("do-nack", retransmits(&setup.offer, section));
-        }
+        let Some(format) = sent(section) else { continue };
+        let pad = SourcePad::link(connection, index, format.track, requests)?;
+        let transceiver = transceiver(connection, index)?;
+        transceiver.set_direction(match section.direction {
+            Direction::SendOnly => WebRTCRTPTransceiverDirection::Sendonly,
+            _ => WebRTCRTPTransceiverDirection::Sendrecv,
+        });
+        transceiver.set_property("do-nack", retransmits(&setup.offer, section));
+        sending.push((pad, format, section.payload_type));
     }
     connection.play()?;
-    for pad in &pads {
-        pad.announce()?;
+    for (pad, format, payload_type) in &sending {
+        pad.announce(*format, *payload_type)?;
     }
-    Ok(pads)
+    Ok(sending.into_iter().map(|(pad, ..)| pad).collect())
 }
 
 /// What we send on `section`, if anything.
@@ -68,12 +67,11 @@ fn sent(section: &PlannedSection) -> Option<Format> {
     if !matches!(section.direction, Direction::SendOnly | Direction::SendRecv) {
         return None;
     }
-    let format = |track, encoding, clock_rate| Some(Format { track, encoding, clock_rate });
     match (&section.video, section.audio) {
-        (Some(VideoPlan::PassH264), _) => format(Track::Video, "H264", 90_000),
-        (None, Some(AudioPlan::PassPcmu)) => format(Track::Audio, "PCMU", 8_000),
-        (None, Some(AudioPlan::PassPcma)) => format(Track::Audio, "PCMA", 8_000),
-        (None, Some(AudioPlan::PassOpus | AudioPlan::ToOpus)) => format(Track::Audio, "OPUS", 48_000),
+        (Some(VideoPlan::PassH264), _) => Some(Format::H264),
+        (None, Some(AudioPlan::PassPcmu)) => Some(Format::PCMU),
+        (None, Some(AudioPlan::PassPcma)) => Some(Format::PCMA),
+        (None, Some(AudioPlan::PassOpus | AudioPlan::ToOpus)) => Some(Format::OPUS),
         (None, None) => None,
     }
 }

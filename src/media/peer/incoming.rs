@@ -1,4 +1,4 @@
-//! The caller's own media: received, decrypted, and counted once the caller's certificate is known to be right.
+//! The other side's media: received, decrypted, and counted once its certificate is known to be right.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,7 +32,7 @@ impl Counters {
 
 /// The sequence numbers of one stream (RFC 3550, section 5.1), which its jitter buffer has put in order.
 #[derive(Debug, Default)]
-struct Sequence {
+pub(in crate::media) struct Sequence {
     /// One more than the last; 0 before the first.
     next: AtomicU32,
 }
@@ -56,7 +56,7 @@ impl Sequence {
     }
 }
 
-/// What came from a caller. The one place to route it from: [`Incoming::take`].
+/// What came from the other side. The one place to route it from: where [`Incoming::count`] lets a packet through.
 #[derive(Debug, Default)]
 pub(in crate::media) struct Incoming {
     /// The certificate matched: until then every packet is dropped unseen.
@@ -85,24 +85,22 @@ impl Incoming {
         if pads.len() >= MAX_PADS {
             return;
         }
-        let track = match from.current_caps().as_ref().and_then(|caps| caps.structure(0)?.get::<&str>("media").ok()) {
-            Some("video") => Track::Video,
-            Some("audio") => Track::Audio,
-            _ => return,
-        };
+        let Some(track) = track_of(from) else { return };
         let (one, list) = (Arc::downgrade(self), Arc::downgrade(self));
         let sequence = Arc::new(Sequence::default());
         let sequence_of_list = sequence.clone();
         let pad = gst::Pad::builder(gst::PadDirection::Sink)
             .chain_function(move |_, _, packet| {
                 if let Some(incoming) = one.upgrade() {
-                    incoming.take(track, &sequence, &packet);
+                    incoming.count(track, &sequence, &packet);
                 }
                 Ok(gst::FlowSuccess::Ok)
             })
             .chain_list_function(move |_, _, packets| {
                 if let Some(incoming) = list.upgrade() {
-                    packets.iter().for_each(|packet| incoming.take(track, &sequence_of_list, packet));
+                    for packet in packets.iter() {
+                        incoming.count(track, &sequence_of_list, packet);
+                    }
                 }
                 Ok(gst::FlowSuccess::Ok)
             })
@@ -113,10 +111,10 @@ impl Incoming {
         }
     }
 
-    /// A packet of the caller's, in order. On a streaming thread.
-    fn take(&self, track: Track, sequence: &Sequence, packet: &gst::BufferRef) {
+    /// A packet of the other side, in order, on a streaming thread. Returns whether it may be used.
+    pub(in crate::media) fn count(&self, track: Track, sequence: &Sequence, packet: &gst::BufferRef) -> bool {
         if !self.trusted.load(Ordering::Acquire) {
-            return;
+            return false;
         }
         let counters = match track {
             Track::Video => &self.video,
@@ -128,6 +126,7 @@ impl Incoming {
         if track == Track::Audio || packet.flags().contains(gst::BufferFlags::MARKER) {
             counters.frames.fetch_add(1, Ordering::Relaxed);
         }
+        true
     }
 
     /// The certificate matched.
@@ -141,6 +140,15 @@ impl Incoming {
 
     pub(in crate::media) fn audio(&self) -> TrackStats {
         self.audio.stats()
+    }
+}
+
+/// What a pad of `webrtcbin` carries.
+pub(in crate::media) fn track_of(pad: &gst::Pad) -> Option<Track> {
+    match pad.current_caps()?.structure(0)?.get::<&str>("media") {
+        Ok("video") => Some(Track::Video),
+        Ok("audio") => Some(Track::Audio),
+        _ => None,
     }
 }
 

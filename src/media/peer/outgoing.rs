@@ -9,23 +9,48 @@ use tokio::sync::watch;
 
 use super::connection::{Connection, Progress, fault};
 use crate::media::PeerError;
-use crate::media::tap::{PacketSink, RtpFields, SinkGone, Track};
+use crate::media::tap::{PacketSink, SinkGone, Track};
 
 /// What a sending m-line carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::media) struct Format {
     pub(in crate::media) track: Track,
+    /// As in rtpmap, upper case.
     pub(in crate::media) encoding: &'static str,
     /// Hz.
     pub(in crate::media) clock_rate: i32,
+}
+
+impl Format {
+    pub(in crate::media) const H264: Self = Self { track: Track::Video, encoding: "H264", clock_rate: 90_000 };
+    pub(in crate::media) const OPUS: Self = Self { track: Track::Audio, encoding: "OPUS", clock_rate: 48_000 };
+    pub(in crate::media) const PCMU: Self = Self { track: Track::Audio, encoding: "PCMU", clock_rate: 8_000 };
+    pub(in crate::media) const PCMA: Self = Self { track: Track::Audio, encoding: "PCMA", clock_rate: 8_000 };
+
+    /// Without profile-level-id: it would have to equal the offer's. The SSRC must be here, or the SDP groups SSRC 0.
+    fn caps(self, payload_type: u8, ssrc: u32) -> gst::Caps {
+        let media = match self.track {
+            Track::Video => "video",
+            Track::Audio => "audio",
+        };
+        let caps = gst::Caps::builder("application/x-rtp")
+            .field("media", media)
+            .field("encoding-name", self.encoding)
+            .field("payload", i32::from(payload_type))
+            .field("clock-rate", self.clock_rate)
+            .field("ssrc", ssrc);
+        match self.encoding {
+            "OPUS" => caps.field("encoding-params", "2").build(),
+            _ => caps.build(),
+        }
+    }
 }
 
 /// A source pad of ours, linked to a sink pad of `webrtcbin`.
 pub(in crate::media) struct SourcePad {
     pad: gst::Pad,
     pub(in crate::media) track: Track,
-    pub(in crate::media) fields: RtpFields,
-    caps: gst::Caps,
+    pub(in crate::media) ssrc: u32,
 }
 
 impl SourcePad {
@@ -36,16 +61,13 @@ impl SourcePad {
     pub(in crate::media) fn link(
         connection: &Connection,
         section: usize,
-        format: Format,
-        payload_type: u8,
+        track: Track,
         requests: &Arc<AtomicU64>,
     ) -> Result<Self, PeerError> {
         let sink = connection
             .webrtcbin
             .request_pad_simple(&format!("sink_{section}"))
             .ok_or_else(|| fault("webrtcbin gives no sink pad"))?;
-        // RFC 3550, section 8.1: random. 0 is no SSRC to webrtcbin.
-        let ssrc = gst::glib::random_int().max(1);
         let requests = Arc::downgrade(requests);
         let pad = gst::Pad::builder(gst::PadDirection::Src)
             .event_function(move |_, _, event| {
@@ -67,36 +89,24 @@ impl SourcePad {
             .build();
         pad.set_active(true).map_err(|_| fault("a pad cannot be activated"))?;
         pad.link(&sink).map_err(|_| fault("a pad cannot be linked to webrtcbin"))?;
-        let media = match format.track {
-            Track::Video => "video",
-            Track::Audio => "audio",
-        };
-        // No profile-level-id: it would have to equal the offer's. The SSRC must be here, or the answer groups SSRC 0.
-        let mut caps = gst::Caps::builder("application/x-rtp")
-            .field("media", media)
-            .field("encoding-name", format.encoding)
-            .field("payload", i32::from(payload_type))
-            .field("clock-rate", format.clock_rate)
-            .field("ssrc", ssrc);
-        if format.encoding == "OPUS" {
-            caps = caps.field("encoding-params", "2");
-        }
-        Ok(Self { pad, track: format.track, fields: RtpFields { payload_type, ssrc }, caps: caps.build() })
+        // RFC 3550, section 8.1: random. 0 is no SSRC to webrtcbin.
+        Ok(Self { pad, track, ssrc: gst::glib::random_int().max(1) })
     }
 
-    /// Announces the stream. `webrtcbin` must be playing, and must not have been given a local description: it connects only pads whose
-    /// caps it has seen by then.
+    /// Announces the stream. `webrtcbin` must be playing, and must not have been given the answer: it connects only pads whose caps it
+    /// has seen by then.
     ///
     /// # Errors
     /// [`PeerError::GStreamer`].
-    pub(in crate::media) fn announce(&self) -> Result<(), PeerError> {
+    pub(in crate::media) fn announce(&self, format: Format, payload_type: u8) -> Result<(), PeerError> {
         let id = match self.track {
             Track::Video => "video",
             Track::Audio => "audio",
         };
         let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+        let caps = format.caps(payload_type, self.ssrc);
         let events =
-            [gst::event::StreamStart::new(id), gst::event::Caps::new(&self.caps), gst::event::Segment::new(&segment)];
+            [gst::event::StreamStart::new(id), gst::event::Caps::new(&caps), gst::event::Segment::new(&segment)];
         for event in events {
             if !self.pad.push_event(event) {
                 return Err(fault("webrtcbin refuses a stream's caps"));

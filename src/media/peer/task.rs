@@ -15,7 +15,7 @@ use super::outgoing::{PadSink, SourcePad, flush};
 use super::receiver_reports::ReceiverReports;
 use super::{PeerSetup, answer};
 use crate::media::hub::Tap;
-use crate::media::tap::{TapSettings, Track};
+use crate::media::tap::{RtpFields, TapSettings, Track};
 use crate::media::{Event, PeerError, PeerStats, Teardown, TrackStats};
 use crate::sdp::Candidate;
 
@@ -168,9 +168,17 @@ impl Running {
     }
 
     fn join(&self) -> Option<Tap> {
-        let fields = |track| self.pads.iter().find(|pad| pad.track == track).map(|pad| pad.fields);
-        let audio_plan = self.setup.plan.sections.iter().find_map(|section| section.audio);
-        let settings = TapSettings { video: fields(Track::Video), audio: fields(Track::Audio).zip(audio_plan) };
+        let ssrc = |track| self.pads.iter().find(|pad| pad.track == track).map(|pad| pad.ssrc);
+        let (mut video, mut audio) = (None, None);
+        for section in &self.setup.plan.sections {
+            let fields = |ssrc| RtpFields { payload_type: section.payload_type, ssrc };
+            if section.video.is_some() {
+                video = ssrc(Track::Video).map(fields);
+            } else if let Some(plan) = section.audio {
+                audio = ssrc(Track::Audio).map(|ssrc| (fields(ssrc), plan));
+            }
+        }
+        let settings = TapSettings { video, audio };
         if settings.video.is_none() && settings.audio.is_none() {
             return None;
         }
@@ -212,8 +220,7 @@ impl Running {
 
     fn stats(&self, secured: &Secured) -> PeerStats {
         let sent = secured.tap.as_ref().map(Tap::stats).unwrap_or_default();
-        let lost =
-            |track| self.pads.iter().find(|pad| pad.track == track).map_or(0, |pad| self.reports.lost(pad.fields.ssrc));
+        let lost = |track| self.pads.iter().find(|pad| pad.track == track).map_or(0, |pad| self.reports.lost(pad.ssrc));
         PeerStats {
             sent_video: TrackStats { lost: lost(Track::Video), ..sent.video },
             sent_audio: TrackStats { lost: lost(Track::Audio), ..sent.audio },

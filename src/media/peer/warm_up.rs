@@ -29,10 +29,9 @@ pub(in crate::media) async fn warm_up(certificate: Arc<Certificate>) -> Result<(
 }
 
 async fn answer(connection: &mut Connection) -> Result<(), PeerError> {
-    let format = Format { track: Track::Video, encoding: "H264", clock_rate: 90_000 };
-    let pad = SourcePad::link(connection, 0, format, 96, &Arc::default())?;
+    let pad = SourcePad::link(connection, 0, Track::Video, &Arc::default())?;
     connection.play()?;
-    pad.announce()?;
+    pad.announce(Format::H264, 96)?;
     connection.set_remote(WebRTCSDPType::Offer, OFFER).await?;
     let answer = connection.create("create-answer", "answer").await?;
     connection.set_local(&answer).await?;
