@@ -1,13 +1,22 @@
-//! The answer's text: ours to callers, and strangers' to us when we call.
+//! Our answer's text for a caller.
 
-use super::{Candidate, Direction, Fingerprint, MediaKind, Offer, Plan, SdpReject};
+use super::description::Description;
+use super::lines::{blocks, is_token, number};
+use super::section::Section;
+use super::write::{Text, payload_types};
+use super::{Candidate, Codec, Direction, Fingerprint, MediaKind, MediaSection, Offer, Plan, PlannedSection};
+
+/// The one media stream that our tracks belong to: a browser plays tracks of one stream in sync.
+const STREAM: &str = "callgate";
 
 /// What our side of the transport turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalTransport {
-    /// SHA-256 of our certificate's DER: 1.22 writes a wrong one (findings, section 14).
+    /// SHA-256 of our certificate's DER: `webrtcbin` 1.22, given a certificate with its key, hashes both.
     pub fingerprint: Fingerprint,
     pub candidates: Vec<Candidate>,
+    /// Gathering is over: no candidate will follow.
+    pub complete: bool,
 }
 
 /// `webrtcbin` answered something that does not fit the plan: our fault.
@@ -15,6 +24,20 @@ pub struct LocalTransport {
 #[error("the answer made here does not fit its plan: {what}")]
 pub struct AnswerError {
     pub what: &'static str,
+}
+
+fn unfit<T>(what: &'static str) -> Result<T, AnswerError> {
+    Err(AnswerError { what })
+}
+
+/// What of a `webrtcbin` answer goes into ours.
+struct Answered<'a> {
+    section: &'a Section,
+    direction: Direction,
+    ufrag: &'a str,
+    pwd: &'a str,
+    /// What we send with; there when we send.
+    source: Option<(u32, String)>,
 }
 
 impl Plan {
@@ -29,27 +52,159 @@ impl Plan {
         webrtcbin_answer: &str,
         local: &LocalTransport,
     ) -> Result<String, AnswerError> {
-        let _ = (offer, webrtcbin_answer, local);
-        todo!()
+        let read = Description::read(webrtcbin_answer).map_err(|reject| AnswerError { what: reject.what })?;
+        let sources = sources(webrtcbin_answer);
+        if self.sections.is_empty() || read.sections.len() != self.sections.len() {
+            return unfit("another number of m-lines");
+        }
+        let mut answered = Vec::new();
+        for ((planned, section), source) in self.sections.iter().zip(&read.sections).zip(sources) {
+            answered.push(fit(planned, section, source)?);
+        }
+        let (ufrag, pwd) = (answered[0].ufrag, answered[0].pwd);
+        if answered.iter().any(|other| (other.ufrag, other.pwd) != (ufrag, pwd)) {
+            return unfit("more than one transport");
+        }
+
+        let mut text = Text::begin(session_number(webrtcbin_answer));
+        if offer.bundled {
+            // The tag first: it says whose transport this is (RFC 9143 section 7.3.2).
+            let tag = self.sections.iter().filter(|planned| planned.index == offer.tag);
+            let others = self.sections.iter().filter(|planned| planned.index != offer.tag);
+            text.bundle(tag.chain(others).map(|planned| planned.mid.as_str()));
+        }
+        text.line(format_args!("a=msid-semantic: WMS {STREAM}"));
+        let transport = |text: &mut Text| text.transport(ufrag, pwd, &[local.fingerprint], "active");
+        for (index, section) in offer.sections.iter().enumerate() {
+            let taken = self.sections.iter().zip(&answered).find(|(planned, _)| planned.index == index);
+            let Some((planned, answered)) = taken else {
+                write_refused(section, &mut text);
+                // aiortc fails on a refused m-line that does not have these too.
+                transport(&mut text);
+                continue;
+            };
+            write_taken(planned, answered, offer, &mut text)?;
+            transport(&mut text);
+            if index == offer.tag {
+                for candidate in &local.candidates {
+                    text.line(format_args!("a={}", candidate.text()));
+                }
+                if local.complete {
+                    text.line(format_args!("a=end-of-candidates"));
+                }
+            }
+        }
+        Ok(text.end())
     }
 }
 
-/// A stranger's answer that passed the guard, for an offer of ours.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RemoteAnswer {
-    /// Our own text for `webrtcbin`'s set-remote-description, without candidates.
-    pub text: String,
-    pub fingerprints: Vec<Fingerprint>,
-    pub candidates: Vec<Candidate>,
-    /// Per m-line of our offer: what it became.
-    pub sections: Vec<(MediaKind, Direction, bool)>,
+/// Holds a section of `webrtcbin`'s answer against what was planned.
+fn fit<'a>(
+    planned: &PlannedSection,
+    section: &'a Section,
+    source: Option<(u32, String)>,
+) -> Result<Answered<'a>, AnswerError> {
+    if section.kind != planned.kind {
+        return unfit("another kind of m-line");
+    }
+    if section.port == 0 {
+        return unfit("a planned m-line was refused");
+    }
+    let direction = section.transport.direction.unwrap_or(Direction::SendRecv);
+    if direction.sends() != planned.direction.sends() || (direction.receives() && !planned.direction.receives()) {
+        return unfit("another direction");
+    }
+    if direction.sends() && source.is_none() {
+        return unfit("an m-line that sends without an SSRC");
+    }
+    let (Some(ufrag), Some(pwd)) = (&section.transport.ufrag, &section.transport.pwd) else {
+        return unfit("no ICE credentials");
+    };
+    Ok(Answered { section, direction, ufrag, pwd, source: source.filter(|_| direction.sends()) })
 }
 
-/// Parses a stranger's answer to `our_offer` as strictly as an offer is parsed.
-///
-/// # Errors
-/// [`SdpReject`].
-pub fn guard_answer(our_offer: &str, answer: &str) -> Result<RemoteAnswer, SdpReject> {
-    let _ = (our_offer, answer);
-    todo!()
+fn write_taken(
+    planned: &PlannedSection,
+    answered: &Answered<'_>,
+    offer: &Offer,
+    text: &mut Text,
+) -> Result<(), AnswerError> {
+    let accepted = |at: u8| answered.section.codecs.iter().find(|codec| codec.payload_type == at);
+    let codecs: Vec<_> = planned
+        .codecs(offer)
+        .filter_map(|(codec, track)| Some((codec, track, accepted(codec.payload_type)?)))
+        .collect();
+    let first = codecs.first().map(|(codec, ..)| codec.payload_type);
+    if first.is_none() || (answered.direction.sends() && first != Some(planned.payload_type)) {
+        return unfit("the planned payload type is not in it");
+    }
+    let proto = offer.sections.get(planned.index).map_or("UDP/TLS/RTP/SAVPF", |section| section.proto.as_str());
+    let types = payload_types(codecs.iter().map(|(codec, ..)| codec.payload_type));
+    text.line(format_args!("m={} 9 {proto} {types}", planned.kind.word()));
+    text.line(format_args!("c=IN IP4 0.0.0.0"));
+    text.line(format_args!("a=mid:{}", planned.mid));
+    text.line(format_args!("a=rtcp-mux"));
+    text.direction(answered.direction);
+    for (codec, track, accepted) in codecs {
+        codec.write(track, &common_feedback(planned.kind, codec, accepted), text);
+    }
+    if let Some((ssrc, cname)) = &answered.source {
+        let track = planned.kind.word();
+        text.line(format_args!("a=msid:{STREAM} {track}"));
+        text.line(format_args!("a=ssrc:{ssrc} cname:{cname}"));
+        text.line(format_args!("a=ssrc:{ssrc} msid:{STREAM} {track}"));
+    }
+    Ok(())
+}
+
+fn common_feedback(kind: MediaKind, offered: &Codec, accepted: &Codec) -> Vec<&'static str> {
+    let both = |feedback: &&&'static str| kind == MediaKind::Video && accepted.feedback.contains(feedback);
+    offered.feedback.iter().filter(both).copied().collect()
+}
+
+/// Port 0 (RFC 3264 section 6), the proto as offered. For RTP one format with its rtpmap does, and needs to: aiortc looks
+/// for a common codec in refused m-lines too.
+fn write_refused(section: &MediaSection, text: &mut Text) {
+    let (kind, proto) = (section.kind.word(), &section.proto);
+    let codec = section.codecs.first();
+    let formats = codec.map_or_else(|| section.formats.join(" "), |codec| codec.payload_type.to_string());
+    text.line(format_args!("m={kind} 0 {proto} {formats}"));
+    text.line(format_args!("c=IN IP4 0.0.0.0"));
+    text.line(format_args!("a=mid:{}", section.mid));
+    if let Some(Codec { payload_type, name, clock_rate, channels, .. }) = codec {
+        let channels = if *channels > 1 { format!("/{channels}") } else { String::new() };
+        text.line(format_args!("a=rtpmap:{payload_type} {name}/{clock_rate}{channels}"));
+    }
+    if matches!(section.kind, MediaKind::Audio | MediaKind::Video) {
+        text.line(format_args!("a=rtcp-mux"));
+        text.direction(Direction::Inactive);
+    }
+}
+
+/// Per m-line: the SSRC that `webrtcbin` sends with, and its cname. It is the one in its RTCP, which is what counts.
+fn sources(answer: &str) -> Vec<Option<(u32, String)>> {
+    let Ok(blocks) = blocks(answer) else { return Vec::new() };
+    let source = |value: &str| {
+        let (ssrc, attribute) = value.split_once(' ')?;
+        let ssrc = number::<u32>(ssrc).filter(|&ssrc| ssrc != 0)?;
+        let cname = attribute.strip_prefix("cname:")?;
+        let cname = if is_token(&cname.replace('@', "-"), 255) { cname } else { STREAM };
+        Some((ssrc, cname.to_owned()))
+    };
+    let in_section = |lines: &Vec<super::lines::Line<'_>>| {
+        lines
+            .iter()
+            .filter_map(|line| line.attribute())
+            .filter(|(name, _)| *name == "ssrc")
+            .find_map(|(_, at)| source(at))
+    };
+    blocks.media.iter().map(in_section).collect()
+}
+
+/// `o=`'s session id: `webrtcbin` draws one at random, and it must be unique (RFC 8866 section 5.2).
+fn session_number(answer: &str) -> u64 {
+    let origin = answer.lines().find_map(|line| line.strip_prefix("o="));
+    let id = origin.and_then(|origin| origin.split(' ').nth(1)).and_then(number::<u64>);
+    // RFC 8829 section 5.2.1: 63 bits.
+    id.map_or(1, |id| id & (u64::MAX >> 1))
 }

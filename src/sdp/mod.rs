@@ -1,16 +1,34 @@
 //! The guard between strangers' SDP and C code, and the codec plan.
 //!
-//! Pure. `webrtcbin` aborts the process on some offers, legal ones among them; so no byte of a stranger's SDP or candidate
+//! Pure. `webrtcbin` aborts the process on some offers, legal ones among them; so no line of a stranger's SDP or candidate
 //! reaches it. An offer is parsed strictly into [`Offer`]; [`plan`] decides which of its m-lines we take and with which
 //! payload types; [`Plan::offer_text`] is our own text for `webrtcbin`, holding the taken m-lines only; [`Plan::answer_text`]
 //! turns `webrtcbin`'s answer into the one for the caller, with the refused m-lines back in their places.
+//!
+//! Three layers: `lines` knows bytes and lines, `description` knows attributes, `guard` and `remote_answer` know what an
+//! offer and an answer may say.
 
 mod answer;
 mod candidate;
+mod codec;
+mod description;
 mod guard;
+mod lines;
 mod plan;
+mod refusal;
+mod remote_answer;
+mod section;
+mod write;
 
-pub use answer::{AnswerError, LocalTransport, RemoteAnswer, guard_answer};
+pub use answer::{AnswerError, LocalTransport};
 pub use candidate::{Candidate, CandidateKind};
-pub use guard::{Codec, Direction, Fingerprint, MediaKind, MediaSection, Offer, SdpReject, guard_offer};
-pub use plan::{AudioPlan, CallerTrack, NoCommonCodec, Plan, PlannedSection, VideoPlan, plan};
+pub use codec::{CallerTrack, Codec};
+pub use guard::{Direction, Fingerprint, MediaKind, MediaSection, Offer, SdpReject, guard_offer};
+pub use plan::{AudioPlan, NoCommonCodec, Plan, PlannedSection, VideoPlan, plan};
+pub use remote_answer::{RemoteAnswer, guard_answer};
+
+/// Bytes of an SDP. The protocol's limit; the largest offer seen from a real client has 14 KiB.
+pub const MAX_SDP: usize = 32 * 1024;
+
+/// Candidates of one call. More are ignored: each one makes us send STUN to an address of the caller's choice.
+pub const MAX_CANDIDATES: usize = 64;
