@@ -13,7 +13,10 @@ fn promise(element: &gst::Element, signal: &str, args: &[&dyn ToValue]) -> Optio
     all.push(&promise);
     let values: Vec<glib::Value> = all.iter().map(|v| v.to_value()).collect();
     element.emit_by_name_with_values(signal, &values);
-    match rx.recv_timeout(Duration::from_secs(10)) { Ok(Ok(s)) => s, other => panic!("{signal}: {other:?}") }
+    match rx.recv_timeout(Duration::from_secs(10)) {
+        Ok(Ok(s)) => s,
+        other => panic!("{signal}: {other:?}"),
+    }
 }
 
 fn answer(plan: &Plan, offer: &Offer) -> String {
@@ -23,15 +26,24 @@ fn answer(plan: &Plan, offer: &Offer) -> String {
     pipeline.add(&bin).unwrap();
     let mut pads = vec![];
     for (i, s) in plan.sections.iter().enumerate() {
-        if !s.direction.sends() { continue }
+        if !s.direction.sends() {
+            continue;
+        }
         let (media, name, rate) = match (&s.video, &s.audio) {
             (Some(_), _) => ("video", "H264", 90000),
             (_, Some(AudioPlan::PassPcmu)) => ("audio", "PCMU", 8000),
             (_, Some(AudioPlan::PassPcma)) => ("audio", "PCMA", 8000),
             (_, _) => ("audio", "OPUS", 48000),
         };
-        let caps = gst::Caps::builder("application/x-rtp").field("media", media).field("encoding-name", name).field("clock-rate", rate).field("payload", s.payload_type as i32).field("ssrc", 1000u32 + i as u32).build();
-        let pad = bin.request_pad(&bin.pad_template("sink_%u").unwrap(), Some(&format!("sink_{i}")), Some(&caps)).unwrap();
+        let caps = gst::Caps::builder("application/x-rtp")
+            .field("media", media)
+            .field("encoding-name", name)
+            .field("clock-rate", rate)
+            .field("payload", s.payload_type as i32)
+            .field("ssrc", 1000u32 + i as u32)
+            .build();
+        let pad =
+            bin.request_pad(&bin.pad_template("sink_%u").unwrap(), Some(&format!("sink_{i}")), Some(&caps)).unwrap();
         pads.push((pad, caps));
     }
     let mut srcs = vec![];
@@ -48,13 +60,19 @@ fn answer(plan: &Plan, offer: &Offer) -> String {
     let sdp = gst_sdp::SDPMessage::parse_buffer(text.as_bytes()).unwrap();
     let desc = gst_webrtc::WebRTCSessionDescription::new(gst_webrtc::WebRTCSDPType::Offer, sdp);
     let r = promise(&bin, "set-remote-description", &[&desc]);
-    if let Some(r) = r { assert!(!r.has_field("error"), "{r}"); }
+    if let Some(r) = r {
+        assert!(!r.has_field("error"), "{r}");
+    }
     let r = promise(&bin, "create-answer", &[&None::<gst::Structure>]).unwrap();
     assert!(!r.has_field("error"), "{r}");
     let ans = r.get::<gst_webrtc::WebRTCSessionDescription>("answer").unwrap();
     let r = promise(&bin, "set-local-description", &[&ans]);
-    if let Some(r) = r { assert!(!r.has_field("error"), "{r}"); }
-    for c in &offer.candidates { bin.emit_by_name::<()>("add-ice-candidate", &[&0u32, &c.text()]); }
+    if let Some(r) = r {
+        assert!(!r.has_field("error"), "{r}");
+    }
+    for c in &offer.candidates {
+        bin.emit_by_name::<()>("add-ice-candidate", &[&0u32, &c.text()]);
+    }
     let out = ans.sdp().as_text().unwrap();
     drop(srcs);
     pipeline.set_state(gst::State::Null).unwrap();
@@ -67,13 +85,24 @@ fn x() {
     for n in names.split(',') {
         let text = std::fs::read_to_string(format!("tests/fixtures/offers/{n}.sdp")).unwrap();
         let offer = guard_offer(&text).unwrap();
-        let audio = match std::env::var("A").as_deref() { Ok("none") => None, Ok("aac") => Some(AudioCodec::Other("AAC".into())), _ => Some(AudioCodec::Pcmu) };
-        let s = Streams { video: Some(VideoStream { codec: VideoCodec::H264, profile_level_id: None, width: 1, height: 1 }), audio: audio.map(|codec| AudioStream { codec, rate: 8000, channels: 1 }) };
+        let audio = match std::env::var("A").as_deref() {
+            Ok("none") => None,
+            Ok("aac") => Some(AudioCodec::Other("AAC".into())),
+            _ => Some(AudioCodec::Pcmu),
+        };
+        let s = Streams {
+            video: Some(VideoStream { codec: VideoCodec::H264, profile_level_id: None, width: 1, height: 1 }),
+            audio: audio.map(|codec| AudioStream { codec, rate: 8000, channels: 1 }),
+        };
         let plan = sdp::plan(&offer, &s).unwrap();
         println!("=== OFFER\n{}", plan.offer_text(&offer));
         let a = answer(&plan, &offer);
         println!("=== RAW\n{a}");
-        let local = LocalTransport { fingerprint: Fingerprint([1; 32]), candidates: vec![Candidate::read("candidate:1 1 UDP 1 127.0.0.1 4000 typ host").unwrap().unwrap()], complete: true };
+        let local = LocalTransport {
+            fingerprint: Fingerprint([1; 32]),
+            candidates: vec![Candidate::read("candidate:1 1 UDP 1 127.0.0.1 4000 typ host").unwrap().unwrap()],
+            complete: true,
+        };
         println!("=== OURS\n{}", plan.answer_text(&offer, &a, &local).unwrap());
     }
 }

@@ -3,6 +3,7 @@
 //! GStreamer is a C library with threads: callbacks hold weak references and only send events, nothing in them can panic, and
 //! teardown is off the streaming threads with a deadline.
 
+pub mod caller;
 mod certificate;
 mod engine;
 mod hub;

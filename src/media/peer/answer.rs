@@ -12,7 +12,7 @@ use super::incoming::Incoming;
 use super::outgoing::{Format, SourcePad};
 use super::task::Running;
 use crate::media::{Event, IceSettings, PeerError};
-use crate::sdp::{AudioPlan, Candidate, CandidateKind, Direction, LocalTransport, Offer, PlannedSection, VideoPlan};
+use crate::sdp::{AudioPlan, Candidate, CandidateKind, Direction, LocalTransport, PlannedSection, VideoPlan};
 
 /// A playing pipeline whose pads are planned from the offer.
 pub(super) struct Parts {
@@ -47,12 +47,10 @@ fn pads(setup: &PeerSetup, connection: &Connection, requests: &Arc<AtomicU64>) -
         // A pad that matches no m-line aborts the process: only what the plan sends gets one.
         let Some(format) = sent(section) else { continue };
         let pad = SourcePad::link(connection, index, format.track, requests)?;
-        let transceiver = transceiver(connection, index)?;
-        transceiver.set_direction(match section.direction {
+        transceiver(connection, index)?.set_direction(match section.direction {
             Direction::SendOnly => WebRTCRTPTransceiverDirection::Sendonly,
             _ => WebRTCRTPTransceiverDirection::Sendrecv,
         });
-        transceiver.set_property("do-nack", retransmits(&setup.offer, section));
         sending.push((pad, format, section.payload_type));
     }
     connection.play()?;
@@ -76,21 +74,6 @@ fn sent(section: &PlannedSection) -> Option<Format> {
     }
 }
 
-/// Whether lost packets can be sent again (RFC 4588): the caller must know RTX for our payload type, since `webrtcbin` answers a NACK by
-/// nothing else. It costs 5 % of a caller, and on a lossy network it is what keeps a picture whole between keyframes that we cannot request.
-fn retransmits(offer: &Offer, section: &PlannedSection) -> bool {
-    let Some(offered) = offer.sections.get(section.index) else { return false };
-    let ours = section.payload_type.to_string();
-    section.video.is_some()
-        && offered.codecs.iter().any(|codec| {
-            codec.payload_type == section.payload_type && codec.feedback.iter().any(|feedback| feedback == "nack")
-        })
-        && offered.codecs.iter().any(|codec| {
-            codec.name.eq_ignore_ascii_case("rtx")
-                && codec.fmtp.iter().any(|(key, value)| key == "apt" && *value == ours)
-        })
-}
-
 fn transceiver(connection: &Connection, index: usize) -> Result<WebRTCRTPTransceiver, PeerError> {
     connection
         .webrtcbin
@@ -105,13 +88,13 @@ pub(super) async fn answer(peer: &mut Running) -> Result<(), PeerError> {
     let answer = connection.create("create-answer", "answer").await?;
     let text = answer.sdp().as_text().map_err(|_| fault("webrtcbin's answer has no text"))?;
     connection.set_local(&answer).await?;
-    connection.gathered().await;
+    let complete = connection.gathered().await;
     let mut candidates = Vec::new();
     while let Ok(line) = connection.candidates.try_recv() {
         candidates.extend(Candidate::read(&line).ok().flatten());
     }
     advertise(&mut candidates, &setup.ice);
-    let local = LocalTransport { fingerprint: setup.certificate.fingerprint(), candidates };
+    let local = LocalTransport { fingerprint: setup.certificate.fingerprint(), candidates, complete };
     let sdp =
         setup.plan.answer_text(&setup.offer, &text, &local).map_err(|error| PeerError::GStreamer(error.to_string()))?;
     let _ = setup.events.send(Event::AnswerReady { call: setup.call, sdp }).await;

@@ -202,11 +202,12 @@ impl Connection {
         Ok(reply)
     }
 
-    /// Waits until gathering is complete, or long enough. Then [`Connection::candidates`] holds what was found.
-    pub(in crate::media) async fn gathered(&mut self) {
+    /// Waits until gathering is complete, or long enough: whether it is. Then [`Connection::candidates`] holds what was found.
+    pub(in crate::media) async fn gathered(&mut self) -> bool {
         // Host candidates need no network: `webrtcbin` tells at once. A server that does not answer is not waited for.
         let deadline = if self.asks_servers { GATHERING_DEADLINE } else { PROMISE_DEADLINE };
-        let _ = tokio::time::timeout(deadline, self.progress.wait_for(|progress| progress.gathered)).await;
+        let gathered = self.progress.wait_for(|progress| progress.gathered);
+        matches!(tokio::time::timeout(deadline, gathered).await, Ok(Ok(_)))
     }
 
     /// The one transport of the bundle. It is there once there is a local description.
