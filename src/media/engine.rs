@@ -12,7 +12,9 @@ use tokio_util::task::TaskTracker;
 use super::certificate::Certificate;
 use super::hub::{Hub, Lease};
 use super::peer::{self, Peer, PeerSetup};
-use super::{CallId, Command, Event, IceSettings, LineName, PeerError, Settings, SourceError, Teardown};
+use super::{
+    CallId, Command, Event, IceSettings, LineName, PeerError, PluginError, Settings, SourceError, Teardown, plugins,
+};
 
 /// Commands that wait for the actor, which takes microseconds for each: a full queue makes the sender wait.
 const COMMAND_QUEUE: usize = 256;
@@ -22,8 +24,8 @@ const EVENT_QUEUE: usize = 1024;
 /// Why media cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("GStreamer cannot be initialized: {0}")]
-    GStreamer(String),
+    #[error(transparent)]
+    Plugins(#[from] PluginError),
     #[error("no certificate can be made: {0}")]
     Certificate(String),
 }
@@ -56,7 +58,7 @@ impl Media {
 /// # Errors
 /// [`StartError`].
 pub fn start(settings: Settings) -> Result<(Media, mpsc::Receiver<Event>), StartError> {
-    gst::init().map_err(|error| StartError::GStreamer(error.to_string()))?;
+    plugins::init()?;
     let certificate = Arc::new(Certificate::make().map_err(|error| StartError::Certificate(error.to_string()))?);
     let (events, told) = mpsc::channel(EVENT_QUEUE);
     let (commands, taken) = mpsc::channel(COMMAND_QUEUE);

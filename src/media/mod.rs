@@ -5,9 +5,11 @@
 
 pub mod caller;
 mod certificate;
+pub mod demo_camera;
 mod engine;
-mod hub;
+pub mod hub;
 mod peer;
+mod plugins;
 pub mod tap;
 mod teardown;
 
@@ -17,6 +19,7 @@ use crate::endpoint::{Endpoint, Streams};
 use crate::sdp;
 
 pub use engine::{Media, StartError, start};
+pub use plugins::{PluginError, init};
 
 /// One call, for the life of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

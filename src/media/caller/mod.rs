@@ -154,7 +154,7 @@ impl Drop for CallerHandle {
 /// # Errors
 /// [`StartError`].
 pub fn start(settings: CallerSettings) -> Result<(CallerHandle, mpsc::Receiver<CallerEvent>), StartError> {
-    gst::init().map_err(|error| StartError::GStreamer(error.to_string()))?;
+    super::init()?;
     let certificate = super::certificate::Certificate::make().map_err(|e| StartError::Certificate(e.to_string()))?;
     let (commands, taken) = mpsc::channel(COMMAND_QUEUE);
     let (events, told) = mpsc::channel(EVENT_QUEUE);

@@ -1,0 +1,140 @@
+//! Where a source's media comes in and goes out to all taps: behind one lock, so that a tap joins between two pictures.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::gop::GopCache;
+use super::h264::{ParameterSets, read_access_unit};
+use super::tap::Queue;
+use super::unit::{AudioClock, AudioFormat, Flow, Unit, audio_units, video_unit};
+use crate::media::tap::TapSettings;
+
+/// The hub's switch. No call under its lock blocks: queues are bounded, and the transcoder's input is leaky.
+#[derive(Default)]
+pub(super) struct Fan(Mutex<State>);
+
+/// Which opening of the source a buffer belongs to; those of an earlier one are dropped.
+pub(super) type Generation = u64;
+
+#[derive(Default)]
+struct State {
+    generation: Generation,
+    cache: GopCache<Unit>,
+    parameters: ParameterSets,
+    native_clock: AudioClock,
+    transcoded_clock: AudioClock,
+    taps: Vec<Arc<Queue>>,
+    transcoder: Option<gst_app::AppSrc>,
+    last_media: Option<Instant>,
+}
+
+impl Fan {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of(&self, generation: Generation) -> Option<MutexGuard<'_, State>> {
+        let mut state = self.lock();
+        if state.generation != generation {
+            return None;
+        }
+        state.last_media = Some(Instant::now());
+        Some(state)
+    }
+
+    /// Starts over: what an earlier opening still delivers is dropped, and taps go on with the next keyframe.
+    pub(super) fn begin(&self, generation: Generation) {
+        let mut state = self.lock();
+        state.generation = generation;
+        state.cache.clear();
+        state.parameters = ParameterSets::default();
+        state.last_media = None;
+        state.transcoder = None;
+        for tap in &state.taps {
+            tap.interrupt();
+        }
+    }
+
+    /// When the source last sent something that matters: video if it has any.
+    pub(super) fn last_media(&self) -> Option<Instant> {
+        self.lock().last_media
+    }
+
+    /// Puts a tap in, between two pictures: it starts with the cached ones, and the next live one queues behind them.
+    pub(super) fn join(&self, settings: TapSettings) -> Arc<Queue> {
+        let mut state = self.lock();
+        let burst = state.cache.burst().filter(|_| settings.video.is_some());
+        let queue = Arc::new(Queue::new(settings, burst));
+        state.taps.push(queue.clone());
+        queue
+    }
+
+    pub(super) fn leave(&self, queue: &Arc<Queue>) {
+        self.lock().taps.retain(|tap| !Arc::ptr_eq(tap, queue));
+    }
+
+    /// Media came that only says that the source lives.
+    pub(super) fn alive(&self, generation: Generation) {
+        drop(self.of(generation));
+    }
+
+    /// Takes an H.264 access unit (Annex B). The `profile-level-id` in force, once there is one.
+    pub(super) fn video(&self, generation: Generation, buffer: &gst::BufferRef) -> Option<[u8; 3]> {
+        let pts = buffer.pts()?;
+        let mut memory = buffer.all_memory()?;
+        let mut state = self.of(generation)?;
+        let read = read_access_unit(&memory.map_readable().ok()?, &mut state.parameters);
+        if let Some(completed) = read.completed {
+            memory = gst::Memory::from_slice(completed);
+        }
+        let unit = video_unit(&memory, read.keyframe, pts)?;
+        if read.new_parameters {
+            state.cache.clear();
+        }
+        state.cache.push(unit.clone());
+        state.give(&unit);
+        state.parameters.profile_level_id()
+    }
+
+    /// Takes a buffer of the source's own audio: to the transcoder, and to the taps when it goes as it is.
+    pub(super) fn audio(&self, generation: Generation, sample: &gst::Sample, format: Option<AudioFormat>, alone: bool) {
+        let Some(buffer) = sample.buffer() else { return };
+        let mut state = self.lock();
+        if state.generation != generation {
+            return;
+        }
+        // Beside a picture, audio says nothing of the picture's health.
+        if alone {
+            state.last_media = Some(Instant::now());
+        }
+        if let Some(transcoder) = &state.transcoder {
+            // Flushing: it is being taken down.
+            let _ = transcoder.push_sample(sample);
+        }
+        if let (Some(format), Some(memory), Some(pts)) = (format, buffer.all_memory(), buffer.pts()) {
+            let units = audio_units(&memory, Flow::Native(format), format, pts, &mut state.native_clock);
+            units.iter().for_each(|unit| state.give(unit));
+        }
+    }
+
+    /// Takes a buffer of Opus that was encoded here.
+    pub(super) fn transcoded(&self, buffer: &gst::BufferRef) {
+        let (Some(memory), Some(pts)) = (buffer.all_memory(), buffer.pts()) else { return };
+        let mut state = self.lock();
+        let units = audio_units(&memory, Flow::Transcoded, AudioFormat::Opus, pts, &mut state.transcoded_clock);
+        units.iter().for_each(|unit| state.give(unit));
+    }
+
+    pub(super) fn set_transcoder(&self, input: Option<gst_app::AppSrc>) {
+        self.lock().transcoder = input;
+    }
+}
+
+impl State {
+    fn give(&mut self, unit: &Arc<Unit>) {
+        self.taps.retain(|tap| !tap.is_done());
+        for tap in &self.taps {
+            tap.offer(unit);
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! RTP payloads, made once for all taps.
+
+use std::sync::Arc;
+
+use gst::ClockTime;
+
+use super::gop::Picture;
+use super::h264::{self, MAX_PAYLOAD};
+use crate::endpoint::AudioCodec;
+use crate::sdp::AudioPlan;
+
+/// Hz, RFC 6184, section 8.2.1.
+pub(super) const VIDEO_CLOCK: u32 = 90_000;
+
+/// One access unit or audio frame as RTP payloads; only header fields differ from tap to tap.
+#[derive(Debug)]
+pub(super) struct Unit {
+    pub(super) flow: Flow,
+    /// The system clock's time.
+    pub(super) pts: ClockTime,
+    /// RTP time on the hub's own scale; each tap adds an offset of its own.
+    pub(super) rtp_time: u32,
+    pub(super) keyframe: bool,
+    pub(super) payloads: Vec<Payload>,
+    pub(super) bytes: usize,
+}
+
+/// What a unit belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    Video,
+    /// The source's own audio.
+    Native(AudioFormat),
+    /// Opus, encoded here.
+    Transcoded,
+}
+
+/// Audio that goes into RTP as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AudioFormat {
+    Pcmu,
+    Pcma,
+    Opus,
+}
+
+impl AudioFormat {
+    pub(super) fn of(codec: &AudioCodec) -> Option<AudioFormat> {
+        match codec {
+            AudioCodec::Pcmu => Some(AudioFormat::Pcmu),
+            AudioCodec::Pcma => Some(AudioFormat::Pcma),
+            AudioCodec::Opus => Some(AudioFormat::Opus),
+            AudioCodec::Other(_) => None,
+        }
+    }
+
+    /// Hz of its RTP clock (RFC 3551, RFC 7587).
+    pub(super) fn clock(self) -> u32 {
+        match self {
+            AudioFormat::Pcmu | AudioFormat::Pcma => 8_000,
+            AudioFormat::Opus => 48_000,
+        }
+    }
+}
+
+impl Flow {
+    /// Whether a tap with this audio plan takes units of this flow.
+    pub(super) fn is_for(self, plan: AudioPlan) -> bool {
+        matches!(
+            (self, plan),
+            (Flow::Native(AudioFormat::Pcmu), AudioPlan::PassPcmu)
+                | (Flow::Native(AudioFormat::Pcma), AudioPlan::PassPcma)
+                | (Flow::Native(AudioFormat::Opus), AudioPlan::PassOpus)
+                | (Flow::Transcoded, AudioPlan::ToOpus)
+        )
+    }
+}
+
+/// The payload of one packet: at most two bytes of its own, then memory shared with the unit and all taps.
+#[derive(Debug)]
+pub(super) struct Payload {
+    head: [u8; 2],
+    head_len: usize,
+    pub(super) body: gst::Memory,
+}
+
+impl Payload {
+    fn whole(body: gst::Memory) -> Payload {
+        Payload { head: [0; 2], head_len: 0, body }
+    }
+
+    pub(super) fn head(&self) -> &[u8] {
+        &self.head[..self.head_len]
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.head_len + self.body.size()
+    }
+}
+
+impl Picture for Unit {
+    fn keyframe(&self) -> bool {
+        self.keyframe
+    }
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+    fn pts(&self) -> ClockTime {
+        self.pts
+    }
+}
+
+/// `time` in ticks of an RTP clock; the clock counts from the machine's start, so 64 bits never overflow.
+pub(super) fn ticks(time: ClockTime, clock: u32) -> u64 {
+    (u128::from(time.nseconds()) * u128::from(clock) / 1_000_000_000) as u64
+}
+
+/// An access unit, already complete, as payloads. `None` when the memory cannot be read or holds no NAL unit.
+pub(super) fn video_unit(memory: &gst::Memory, keyframe: bool, pts: ClockTime) -> Option<Arc<Unit>> {
+    let map = memory.map_readable().ok()?;
+    let payloads: Vec<Payload> = h264::packets(&map, MAX_PAYLOAD)
+        .into_iter()
+        .map(|packet| match packet {
+            h264::Packet::Single(nal) => Payload::whole(memory.share(nal)),
+            h264::Packet::Aggregate(bytes) => Payload::whole(gst::Memory::from_slice(bytes)),
+            h264::Packet::Fragment { head, part } => Payload { head, head_len: 2, body: memory.share(part) },
+        })
+        .collect();
+    let bytes = payloads.iter().map(Payload::len).sum();
+    let rtp_time = ticks(pts, VIDEO_CLOCK) as u32;
+    (!payloads.is_empty()).then(|| Arc::new(Unit { flow: Flow::Video, pts, rtp_time, keyframe, payloads, bytes }))
+}
+
+/// The RTP time of an audio flow. Receivers conceal every gap, even of one sample, so frames follow each other without one
+/// as long as the clock roughly agrees.
+#[derive(Debug, Default)]
+pub(super) struct AudioClock {
+    next: Option<u64>,
+}
+
+/// How far an audio flow's own count of samples may be from the clock before it is set anew: what lip sync forgives.
+const MAX_DRIFT_MS: u64 = 40;
+
+impl AudioClock {
+    /// The RTP time of a frame of `duration` ticks that was captured at `pts`.
+    fn stamp(&mut self, pts: ClockTime, clock: u32, duration: u64) -> u64 {
+        let captured = ticks(pts, clock);
+        let limit = u64::from(clock) * MAX_DRIFT_MS / 1000;
+        let at = self.next.filter(|next| next.abs_diff(captured) <= limit).unwrap_or(captured);
+        self.next = Some(at + duration);
+        at
+    }
+}
+
+/// A buffer of encoded audio as units, each one packet: Opus as it is (RFC 7587), G.711 split where it is longer than a packet.
+pub(super) fn audio_units(
+    memory: &gst::Memory,
+    flow: Flow,
+    format: AudioFormat,
+    pts: ClockTime,
+    clock: &mut AudioClock,
+) -> Vec<Arc<Unit>> {
+    let size = memory.size();
+    let part = match format {
+        AudioFormat::Opus => size,
+        AudioFormat::Pcmu | AudioFormat::Pcma => MAX_PAYLOAD,
+    };
+    let mut units = Vec::new();
+    let mut at = 0;
+    while at < size {
+        let end = size.min(at + part);
+        let body = memory.share(at..end);
+        let duration = match format {
+            AudioFormat::Pcmu | AudioFormat::Pcma => (end - at) as u64,
+            AudioFormat::Opus => body.map_readable().map_or(0, |packet| opus_duration(&packet)),
+        };
+        // 8 kHz, one byte a sample: 125 us each.
+        let pts = pts + ClockTime::from_useconds(125 * at as u64);
+        let rtp_time = clock.stamp(pts, format.clock(), duration) as u32;
+        units.push(Arc::new(Unit {
+            flow,
+            pts,
+            rtp_time,
+            keyframe: true,
+            payloads: vec![Payload::whole(body)],
+            bytes: end - at,
+        }));
+        at = end;
+    }
+    units
+}
+
+/// Ticks at 48 kHz of an Opus packet, from its first bytes (RFC 6716, section 3.1).
+fn opus_duration(packet: &[u8]) -> u64 {
+    let Some(&toc) = packet.first() else { return 0 };
+    let config = toc >> 3;
+    let frame = match config {
+        0..=11 => [480, 960, 1920, 2880][usize::from(config & 3)],
+        12..=15 => [480, 960][usize::from(config & 1)],
+        _ => [120, 240, 480, 960][usize::from(config & 3)],
+    };
+    let frames = match toc & 3 {
+        0 => 1,
+        1 | 2 => 2,
+        _ => packet.get(1).map_or(0, |count| u64::from(count & 0x3f)),
+    };
+    frame * frames
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opus_packets_last_what_their_first_bytes_say() {
+        assert_eq!(opus_duration(&[0b0000_1000]), 960, "SILK, 20 ms");
+        assert_eq!(opus_duration(&[0b1111_1000]), 960, "CELT, 20 ms");
+        assert_eq!(opus_duration(&[0b1111_1001]), 1920, "two frames");
+        assert_eq!(opus_duration(&[0b1110_0011, 4]), 480, "four frames of 2.5 ms");
+        assert_eq!(opus_duration(&[]), 0);
+    }
+
+    #[test]
+    fn audio_time_has_no_gap_while_the_clock_jitters_and_follows_the_clock_when_it_jumps() {
+        let mut clock = AudioClock::default();
+        let ms = ClockTime::from_mseconds;
+        assert_eq!(clock.stamp(ms(1000), 8000, 160), 8000);
+        assert_eq!(clock.stamp(ms(1023), 8000, 160), 8160);
+        assert_eq!(clock.stamp(ms(1037), 8000, 160), 8320);
+        assert_eq!(clock.stamp(ms(3000), 8000, 160), 24000);
+        assert_eq!(clock.stamp(ms(3020), 8000, 160), 24160);
+    }
+}

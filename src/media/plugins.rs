@@ -1,0 +1,93 @@
+//! The start of GStreamer, and the check that what callgate needs of it is installed.
+
+/// What callgate cannot do without: element, and the Debian package that has it.
+const REQUIRED: &[(&str, &str)] = &[
+    ("identity", "libgstreamer1.0-0"),
+    ("capsfilter", "libgstreamer1.0-0"),
+    ("appsrc", "gstreamer1.0-plugins-base"),
+    ("appsink", "gstreamer1.0-plugins-base"),
+    ("audioconvert", "gstreamer1.0-plugins-base"),
+    ("audioresample", "gstreamer1.0-plugins-base"),
+    ("opusenc", "gstreamer1.0-plugins-base"),
+    ("opusdec", "gstreamer1.0-plugins-base"),
+    ("rtspsrc", "gstreamer1.0-plugins-good"),
+    ("rtpbin", "gstreamer1.0-plugins-good"),
+    ("rtph264depay", "gstreamer1.0-plugins-good"),
+    ("rtppcmudepay", "gstreamer1.0-plugins-good"),
+    ("rtppcmadepay", "gstreamer1.0-plugins-good"),
+    ("rtpopusdepay", "gstreamer1.0-plugins-good"),
+    ("mulawdec", "gstreamer1.0-plugins-good"),
+    ("alawdec", "gstreamer1.0-plugins-good"),
+    ("h264parse", "gstreamer1.0-plugins-bad"),
+    ("webrtcbin", "gstreamer1.0-plugins-bad"),
+    ("dtlssrtpenc", "gstreamer1.0-plugins-bad"),
+    ("dtlssrtpdec", "gstreamer1.0-plugins-bad"),
+    ("srtpenc", "gstreamer1.0-plugins-bad"),
+    ("srtpdec", "gstreamer1.0-plugins-bad"),
+    ("nicesrc", "gstreamer1.0-nice"),
+    ("nicesink", "gstreamer1.0-nice"),
+];
+
+/// What only some lines and commands need: any one of these elements, its package, and what is lost without.
+const OPTIONAL: &[(&[&str], &str, &str)] = &[
+    (&["x264enc", "openh264enc"], "gstreamer1.0-plugins-ugly", "test:// and the demo have no picture"),
+    (&["videotestsrc"], "gstreamer1.0-plugins-base", "test:// and the demo have no picture"),
+    (&["timeoverlay"], "gstreamer1.0-plugins-base", "test:// and the demo have no picture"),
+    (&["clockoverlay"], "gstreamer1.0-plugins-base", "the demo has no picture"),
+    (&["audiotestsrc"], "gstreamer1.0-plugins-base", "test:// and the demo have no tone"),
+    (&["mulawenc"], "gstreamer1.0-plugins-good", "the demo has no tone"),
+    (&["avdec_aac"], "gstreamer1.0-libav", "cameras with AAC audio have no sound"),
+    (&["avdec_g722"], "gstreamer1.0-libav", "cameras with G.722 audio have no sound"),
+    (&["matroskamux"], "gstreamer1.0-plugins-good", "calls cannot be recorded"),
+];
+
+/// GStreamer is not as callgate needs it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PluginError {
+    #[error("GStreamer does not start: {0}")]
+    Init(String),
+    #[error("GStreamer has no element {element}: install the package {package}")]
+    Missing { element: &'static str, package: &'static str },
+}
+
+/// Starts GStreamer and checks its plugins; what is missing but not always needed is logged as a warning.
+///
+/// # Errors
+/// [`PluginError`] names the first missing element and the package to install.
+pub fn init() -> Result<(), PluginError> {
+    gst::init().map_err(|error| PluginError::Init(error.message().into()))?;
+    check(|element| gst::ElementFactory::find(element).is_some())
+}
+
+fn check(exists: impl Fn(&str) -> bool) -> Result<(), PluginError> {
+    for &(elements, package, lost) in OPTIONAL {
+        if !elements.iter().any(|element| exists(element)) {
+            tracing::warn!(element = elements[0], package, "an optional GStreamer element is missing: {lost}");
+        }
+    }
+    match REQUIRED.iter().find(|(element, _)| !exists(element)) {
+        Some(&(element, package)) => Err(PluginError::Missing { element, package }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_element_is_named_with_the_package_to_install() {
+        let error = check(|element| element != "nicesrc").unwrap_err();
+        assert_eq!(error.to_string(), "GStreamer has no element nicesrc: install the package gstreamer1.0-nice");
+    }
+
+    #[test]
+    fn a_missing_optional_element_is_no_error() {
+        assert_eq!(check(|element| !element.starts_with("avdec_")), Ok(()));
+    }
+
+    #[test]
+    fn everything_is_there_where_the_tests_run() {
+        assert_eq!(init(), Ok(()));
+    }
+}
