@@ -50,6 +50,7 @@ impl Gateway {
         soon(what, async {
             loop {
                 let event = self.events.recv().await.expect("media has ended");
+                eprintln!("GW {event:?}");
                 if let Event::PeerFailed { error, .. } = &event {
                     eprintln!("peer failed: {error}");
                 }
@@ -139,6 +140,7 @@ impl Caller {
         soon(what, async {
             loop {
                 let event = self.events.recv().await.expect("the caller has ended");
+                eprintln!("CALLER {event:?}");
                 if let Some(found) = wanted(event) {
                     return found;
                 }

@@ -42,13 +42,20 @@ impl TestMedia {
         let out = out.ok_or_else(|| fault("test media has no end"))?;
         let new_sample = move |out: &AppSink| {
             let sample = out.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-            if let Some(list) = sample.buffer_list_owned() {
-                return pad.push_list(list);
+            let Some(segment) = sample.segment().and_then(|segment| segment.downcast_ref::<gst::ClockTime>()) else {
+                return Ok(gst::FlowSuccess::Ok);
+            };
+            let list = sample.buffer_list();
+            for packet in list.iter().flat_map(|list| list.iter_owned()).chain(sample.buffer_owned()) {
+                let mut packet = packet;
+                // The clock's time: x264enc shifts both PTS and segment by 1000 hours.
+                let time = packet.pts().and_then(|pts| segment.to_running_time(pts));
+                let header = packet.make_mut();
+                header.set_pts(time);
+                header.set_dts(gst::ClockTime::NONE);
+                pad.push(packet)?;
             }
-            match sample.buffer_owned() {
-                Some(packet) => pad.push(packet),
-                None => Ok(gst::FlowSuccess::Ok),
-            }
+            Ok(gst::FlowSuccess::Ok)
         };
         out.set_callbacks(AppSinkCallbacks::builder().new_sample(new_sample).build());
         pipeline.set_state(gst::State::Playing).map_err(|_| fault("test media does not start"))?;

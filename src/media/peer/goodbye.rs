@@ -30,9 +30,18 @@ pub(super) fn close_notify(webrtcbin: &gst::Element) {
         });
         // On end of stream `dtlsenc` closes its side of the connection.
         sink.send_event(gst::event::Eos::new());
-        let _ = left.recv_timeout(SENT_WITHIN);
+        let leaving = left.recv_timeout(SENT_WITHIN).is_ok();
         if let Some(probe) = probe {
             src.remove_probe(probe);
+        }
+        if leaving {
+            // The pad is idle again when the socket has taken the packet.
+            let (idle, gone) = sync_channel::<()>(1);
+            src.add_probe(gst::PadProbeType::IDLE, move |_, _| {
+                let _ = idle.try_send(());
+                gst::PadProbeReturn::Remove
+            });
+            let _ = gone.recv_timeout(SENT_WITHIN);
         }
     }
 }
