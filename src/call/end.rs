@@ -28,6 +28,8 @@ pub enum EndReason {
     BadOffer(crate::sdp::SdpReject),
     /// No codec in common.
     NoCommonCodec(crate::sdp::NoCommonCodec),
+    /// The key is not on the line's list.
+    NotAllowed,
     /// A limit was reached: in words.
     Busy(&'static str),
     /// The certificate is not the one that the offer's fingerprint names.
@@ -49,6 +51,7 @@ impl EndReason {
         match self {
             Self::CallerLeft
             | Self::Expired
+            | Self::NotAllowed
             | Self::BadOffer(_)
             | Self::NoCommonCodec(_)
             | Self::FingerprintMismatch => Origin::Caller,
@@ -67,6 +70,7 @@ impl EndReason {
             Self::Expired => "expired",
             Self::BadOffer(_) => "bad_offer",
             Self::NoCommonCodec(_) => "no_common_codec",
+            Self::NotAllowed => "not_allowed",
             Self::Busy(_) => "busy",
             Self::FingerprintMismatch => "security_fingerprint",
             Self::NeverConnected => "never_connected",
@@ -95,6 +99,7 @@ impl EndReason {
             Self::Expired => "The call was not answered in time.".to_owned(),
             Self::BadOffer(reject) => format!("The offer's SDP was refused: {reject}."),
             Self::NoCommonCodec(none) => none.to_string(),
+            Self::NotAllowed => "You are not on this line's list.".to_owned(),
             Self::Busy(limit) => format!("Busy: {limit}."),
             Self::FingerprintMismatch => "The certificate is not the one that the offer named.".to_owned(),
             Self::NeverConnected => "No connection came up in time.".to_owned(),

@@ -1,3 +1,203 @@
+//! The supervisor, one session task per call, admission and drain; and dialling, the calling side.
 //!
+//! Reaches media and signaling through their commands and events, and knows neither GStreamer nor relays.
 
+mod board;
+mod clock;
+mod dial;
+mod fact;
+mod parking;
+mod session;
+mod showing;
+mod supervisor;
 pub mod view;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nostr::Keys;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+
+pub use dial::{DialError, DialEvent, DialReport, DialSettings, dial};
+
+use self::board::Board;
+use self::clock::Clock;
+use self::fact::Facts;
+use self::session::Surroundings;
+use self::showing::{line_view, relay_view};
+use self::supervisor::{Ask, Inlets, Supervisor};
+use self::view::{CallView, LineView, RelayView};
+use crate::call::{AccessPolicy, Limits, Timing};
+use crate::endpoint::Endpoint;
+use crate::media::{self, CallId, IceSettings, LineName, LineSettings, Media};
+use crate::signaling::{self, Signaling};
+use crate::store::Store;
+
+/// How many questions to the supervisor wait at once: they come from people.
+const ASKS: usize = 16;
+
+/// How long a shutdown waits for relays to take the last `call_end`s: a relay that is up answers within a round trip, and paced
+/// events of one line are 150 ms apart.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// What the gateway is told at its start.
+pub struct Settings {
+    pub lines: Vec<Line>,
+    pub limits: Limits,
+    pub ice: IceSettings,
+    pub relays: Vec<nostr::RelayUrl>,
+    pub store: Arc<Store>,
+}
+
+/// A line: a key, what it connects to, and who may call.
+pub struct Line {
+    pub name: LineName,
+    pub keys: Keys,
+    pub endpoint: Endpoint,
+    pub policy: AccessPolicy,
+    /// How long the source stays open without callers.
+    pub idle: Duration,
+    pub keep_warm: bool,
+}
+
+/// Why the gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Media(#[from] media::StartError),
+    #[error(transparent)]
+    Signaling(#[from] signaling::StartError),
+}
+
+/// A handle to the running gateway; cheap to clone.
+#[derive(Clone)]
+pub struct Gateway {
+    asks: mpsc::Sender<Ask>,
+    board: Arc<Board>,
+    facts: Arc<Facts>,
+    signaling: Signaling,
+    draining: watch::Sender<bool>,
+}
+
+/// The running gateway's tasks: to be awaited after [`Gateway::drain`].
+pub struct Running {
+    supervisor: JoinHandle<()>,
+    media: Media,
+    signaling: Signaling,
+    deliveries: TaskTracker,
+}
+
+/// Starts media, signaling and the supervisor.
+///
+/// # Errors
+/// [`StartError`]: a missing plugin, a relay address of no use.
+pub async fn start(settings: Settings) -> Result<(Gateway, Running), StartError> {
+    let clock = Clock::start();
+    let facts = Arc::new(Facts::default());
+    let board = Arc::new(Board::default());
+    let (media, media_events) = media::start(media::Settings {
+        lines: settings.lines.iter().map(line_settings).collect(),
+        ice: settings.ice,
+    })
+    ?;
+    let (signaling, incoming) = signaling::start(signaling::Settings {
+        relays: settings.relays.clone(),
+        keys: settings.lines.iter().map(|line| line.keys.clone()).collect(),
+        memory: settings.store.clone(),
+    })
+    .await?;
+    for line in &settings.lines {
+        board.show_line(line.name.clone(), line_view(line, &settings.relays));
+    }
+    let lines = settings
+        .lines
+        .into_iter()
+        .map(|line| supervisor::Line { name: line.name, keys: line.keys, policy: line.policy })
+        .collect();
+    let deliveries = TaskTracker::new();
+    let around = Surroundings {
+        media: media.clone(),
+        signaling: signaling.clone(),
+        store: settings.store,
+        facts: facts.clone(),
+        board: board.clone(),
+        clock,
+        deliveries: deliveries.clone(),
+    };
+    let (asks_to, asks) = mpsc::channel(ASKS);
+    let (draining, drain) = watch::channel(false);
+    let supervisor = Supervisor::new(lines, settings.limits, Timing::default(), around);
+    let supervisor = tokio::spawn(supervisor.run(Inlets { incoming, media: media_events, asks, drain }));
+    let gateway = Gateway { asks: asks_to, board, facts, signaling: signaling.clone(), draining };
+    Ok((gateway, Running { supervisor, media, signaling, deliveries }))
+}
+
+fn line_settings(line: &Line) -> LineSettings {
+    LineSettings {
+        name: line.name.clone(),
+        endpoint: line.endpoint.clone(),
+        idle: line.idle,
+        keep_warm: line.keep_warm,
+    }
+}
+
+impl Gateway {
+    pub fn lines(&self) -> Vec<LineView> {
+        self.board.lines()
+    }
+
+    pub fn calls(&self) -> Vec<CallView> {
+        self.board.calls()
+    }
+
+    pub fn relays(&self) -> Vec<RelayView> {
+        self.signaling.relays().borrow().iter().map(relay_view).collect()
+    }
+
+    /// What was counted since the start, by name.
+    pub fn counters(&self) -> BTreeMap<String, u64> {
+        let mut counts = self.facts.counts();
+        let signaling = self.signaling.counters();
+        counts.insert("events_taken".to_owned(), signaling.taken);
+        for (reason, count) in signaling.dropped {
+            *counts.entry(format!("dropped_{reason}")).or_default() += count;
+        }
+        counts
+    }
+
+    pub fn draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+
+    /// Ends a call; false when there is no such call.
+    pub async fn hang_up(&self, call: CallId) -> bool {
+        let (done, answer) = oneshot::channel();
+        if self.asks.send(Ask::HangUp { call, done }).await.is_err() {
+            return false;
+        }
+        answer.await.unwrap_or(false)
+    }
+
+    /// Takes no more calls and hangs up those that are: [`Running::ended`] tells when it is done.
+    pub fn drain(&self) {
+        self.draining.send_replace(true);
+    }
+}
+
+impl Running {
+    /// Waits until the gateway has drained, what it sent is with the relays or has had its time, and media is down.
+    pub async fn ended(self) {
+        if let Err(error) = self.supervisor.await {
+            tracing::error!(%error, "the supervisor failed");
+        }
+        self.deliveries.close();
+        if tokio::time::timeout(FAREWELL, self.deliveries.wait()).await.is_err() {
+            tracing::warn!(events = self.deliveries.len(), "left without a relay's word on the last events");
+        }
+        self.signaling.shut_down();
+        self.media.shutdown().await;
+    }
+}

@@ -3,16 +3,22 @@
 //! GStreamer is a C library with threads: callbacks hold weak references and only send events, nothing in them can panic, and
 //! teardown is off the streaming threads with a deadline.
 
+pub mod caller;
+mod certificate;
 pub mod demo_camera;
+mod engine;
 pub mod hub;
+mod peer;
 mod plugins;
 pub mod tap;
+mod teardown;
 
 use std::time::Duration;
 
 use crate::endpoint::{Endpoint, Streams};
 use crate::sdp;
 
+pub use engine::{Media, StartError, start};
 pub use plugins::{PluginError, init};
 
 /// One call, for the life of the process.
@@ -228,6 +234,8 @@ pub enum PeerError {
     FingerprintMismatch,
     #[error("ICE found no path")]
     IceFailed,
+    #[error("the DTLS handshake failed")]
+    DtlsFailed,
     #[error("the caller fell silent")]
     ConsentLost,
     #[error("the caller closed the connection")]

@@ -1,0 +1,155 @@
+//! What happened, once: each observable fact is one variant that is logged and counted in one place.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use nostr::{PublicKey, ToBech32};
+
+use crate::call::{EndReason, Report, State};
+use crate::media::{CallId, LineName, SourceState};
+use crate::protocol::Reject;
+
+/// Why an event of somebody's changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dropped {
+    /// Its outside or its inside cannot be read.
+    Unreadable(Reject),
+    /// The key may not call this line.
+    NotAllowed,
+    /// The key offers more often than it may.
+    TooManyOffers,
+    /// The offer's time has passed.
+    Stale,
+    /// The offer's clock is ahead of ours by more than is allowed.
+    FromTheFuture,
+    /// It belongs to a call that is over.
+    EndedSession,
+    /// It belongs to no call that we know.
+    UnknownSession,
+    /// The call's task has more to do than it may queue.
+    Overrun,
+    /// The gateway is shutting down.
+    Draining,
+}
+
+impl Dropped {
+    /// A label for counters: short and stable.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Unreadable(reject) => reject.word(),
+            Self::NotAllowed => "not_allowed",
+            Self::TooManyOffers => "too_many_offers",
+            Self::Stale => "stale",
+            Self::FromTheFuture => "from_the_future",
+            Self::EndedSession => "ended_session",
+            Self::UnknownSession => "unknown_session",
+            Self::Overrun => "overrun",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// A fact. Nothing in it is secret.
+#[derive(Debug)]
+pub enum Fact<'a> {
+    EventDropped { from: &'a PublicKey, why: &'a Dropped },
+    CallOffered { call: CallId, line: &'a LineName, from: &'a PublicKey },
+    CallRefused { line: &'a LineName, from: &'a PublicKey, why: &'static str },
+    CallState { call: CallId, line: &'a LineName, state: State },
+    CallEnded { call: CallId, line: &'a LineName, report: &'a Report },
+    PeerDown { call: CallId, took: Duration, leaked: bool },
+    NotDelivered { call: CallId, what: &'static str, error: &'a dyn std::error::Error },
+    NotStored { call: CallId, error: &'a dyn std::error::Error },
+    Source { line: &'a LineName, state: &'a SourceState },
+    Draining { calls: usize },
+}
+
+/// Counts facts. Shared; a lock is held for an increment only.
+#[derive(Debug, Default)]
+pub struct Facts {
+    counts: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Facts {
+    /// Logs and counts a fact.
+    pub fn record(&self, fact: &Fact<'_>) {
+        match fact {
+            Fact::EventDropped { from, why } => {
+                self.count(&format!("dropped_{}", why.word()));
+                tracing::debug!(from = %short(from), why = why.word(), "event dropped");
+            }
+            Fact::CallOffered { call, line, from } => {
+                self.count("calls_offered");
+                tracing::info!(%call, %line, from = %short(from), "call offered");
+            }
+            Fact::CallRefused { line, from, why } => {
+                self.count(&format!("refused_{why}"));
+                tracing::info!(%line, from = %short(from), why, "call refused");
+            }
+            Fact::CallState { call, line, state } => {
+                tracing::debug!(%call, %line, ?state, "call");
+            }
+            Fact::CallEnded { call, line, report } => {
+                self.count(&format!("ended_{}", report.reason.word()));
+                // The caller's words say less than the operator may know.
+                let cause = match &report.reason {
+                    EndReason::EndpointFailed(text) | EndReason::Internal(text) => text.clone(),
+                    reason => reason.detail(),
+                };
+                tracing::info!(%call, %line, from = %short(&report.caller), session = %report.session,
+                    reason = report.reason.word(), origin = ?report.reason.origin(), cause, "call ended");
+            }
+            Fact::PeerDown { call, took, leaked } => {
+                self.count(if *leaked { "teardowns_leaked" } else { "teardowns" });
+                if *leaked {
+                    tracing::error!(%call, ?took, "peer left behind: it did not come down in time");
+                } else {
+                    tracing::debug!(%call, ?took, "peer down");
+                }
+            }
+            Fact::NotDelivered { call, what, error } => {
+                self.count("not_delivered");
+                tracing::warn!(%call, what, %error, "no relay took it");
+            }
+            Fact::NotStored { call, error } => {
+                self.count("not_stored");
+                tracing::error!(%call, %error, "call log not written");
+            }
+            Fact::Source { line, state } => match state {
+                SourceState::Reopening { error, tries } => {
+                    self.count("sources_lost");
+                    tracing::warn!(%line, %error, tries, "source lost, opening it again");
+                }
+                SourceState::Open { streams, callers } => {
+                    tracing::info!(%line, video = ?streams.video, audio = ?streams.audio, callers, "source open");
+                }
+                SourceState::Idle => tracing::info!(%line, "source closed: nobody calls"),
+                SourceState::Opening => tracing::info!(%line, "source opening"),
+            },
+            Fact::Draining { calls } => tracing::info!(calls, "shutting down: hanging up"),
+        }
+    }
+
+    /// Everything counted so far, by name.
+    pub fn counts(&self) -> BTreeMap<String, u64> {
+        self.counts.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    fn count(&self, name: &str) {
+        let mut counts = self.counts.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match counts.get_mut(name) {
+            Some(count) => *count += 1,
+            None => {
+                counts.insert(name.to_owned(), 1);
+            }
+        }
+    }
+}
+
+/// An npub's first characters: enough to tell callers apart in a log.
+pub fn short(key: &PublicKey) -> String {
+    match key.to_bech32() {
+        Ok(npub) => npub.chars().take(16).collect(),
+    }
+}

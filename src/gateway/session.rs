@@ -1,0 +1,225 @@
+//! The task that owns a call: it feeds the machine, and carries out what the machine says.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::TaskTracker;
+
+use super::board::Board;
+use super::clock::Clock;
+use super::fact::{Fact, Facts};
+use super::showing::{call_record, call_view};
+use crate::call::{Action, Call, EndReason, Input, Report, State};
+use crate::media::{self, CallId, LineName, Media, PeerError, PeerStats};
+use crate::protocol::{Body, Outgoing, Signal};
+use crate::signaling::Signaling;
+use crate::store::Store;
+
+/// What a session's queue holds: a caller may send 64 candidates, media a dozen events and one statistic a second.
+const QUEUE: usize = 256;
+
+/// How long what we send is of use to the caller, in seconds: a relay may forget it then (NIP-40).
+const SENT_EXPIRES_AFTER: u64 = 120;
+
+/// What a session is told.
+#[derive(Debug)]
+pub(super) enum Told {
+    Signal(Box<Signal>),
+    Media(media::Event),
+}
+
+/// The way to a session. Dropping it hangs up.
+#[derive(Debug)]
+pub(super) struct SessionHandle {
+    told: mpsc::Sender<Told>,
+    hang_up: watch::Sender<Option<EndReason>>,
+}
+
+impl SessionHandle {
+    /// Tells the session; false when its queue is full or it has ended. A full queue means a caller who floods, or statistics
+    /// that nobody needs late: what does not fit is dropped, and the machine's deadlines end a call that missed something.
+    pub(super) fn tell(&self, told: Told) -> bool {
+        self.told.try_send(told).is_ok()
+    }
+
+    /// Ends the call; goes past the queue.
+    pub(super) fn hang_up(&self, reason: EndReason) {
+        self.hang_up.send_replace(Some(reason));
+    }
+}
+
+/// What every session works with.
+#[derive(Debug, Clone)]
+pub(super) struct Surroundings {
+    pub(super) media: Media,
+    pub(super) signaling: Signaling,
+    pub(super) store: Arc<Store>,
+    pub(super) facts: Arc<Facts>,
+    pub(super) board: Arc<Board>,
+    pub(super) clock: Clock,
+    /// Events on their way to relays: a shutdown waits for them.
+    pub(super) deliveries: TaskTracker,
+}
+
+/// A session about to run.
+pub(super) struct Session {
+    id: CallId,
+    line: LineName,
+    call: Call,
+    told: mpsc::Receiver<Told>,
+    hang_up: watch::Receiver<Option<EndReason>>,
+    around: Surroundings,
+    stats: PeerStats,
+    teardown: Option<media::Teardown>,
+    /// Why the call ended, once it has.
+    ended: Option<&'static str>,
+}
+
+/// Makes a session for a call and the machine's first actions; [`Session::run`] is its task.
+pub(super) fn session(id: CallId, line: LineName, call: Call, around: Surroundings) -> (SessionHandle, Session) {
+    let (told_to, told) = mpsc::channel(QUEUE);
+    let (hang_up_to, hang_up) = watch::channel(None);
+    let session = Session { id, line, call, told, hang_up, around, stats: PeerStats::default(), teardown: None, ended: None };
+    (SessionHandle { told: told_to, hang_up: hang_up_to }, session)
+}
+
+impl Session {
+    /// Runs the call to its end.
+    pub(super) async fn run(mut self, first: Vec<Action>) {
+        self.carry_out(first).await;
+        while self.call.state() != State::Ended {
+            let deadline = self.around.clock.instant(self.call.deadline());
+            let input = tokio::select! {
+                biased;
+                changed = self.hang_up.changed() => match changed {
+                    Ok(()) => match self.hang_up.borrow_and_update().clone() {
+                        Some(reason) => Input::HangUp(reason),
+                        None => continue,
+                    },
+                    // The supervisor is gone: nobody can be told, everything must come down.
+                    Err(_) => return,
+                },
+                told = self.told.recv() => match told {
+                    Some(told) => match self.input(told) {
+                        Some(input) => input,
+                        None => continue,
+                    },
+                    None => return,
+                },
+                () = tokio::time::sleep_until(deadline) => Input::Tick,
+            };
+            let before = self.call.state();
+            let actions = self.call.handle(self.around.clock.now(), input);
+            if self.call.state() != before {
+                self.around.facts.record(&Fact::CallState { call: self.id, line: &self.line, state: self.call.state() });
+            }
+            self.carry_out(actions).await;
+            self.show();
+        }
+    }
+
+    /// What an input is to the machine; `None` when it is only to be noted.
+    fn input(&mut self, told: Told) -> Option<Input> {
+        let event = match told {
+            Told::Signal(signal) => return Some(Input::Signal(*signal)),
+            Told::Media(event) => event,
+        };
+        Some(match event {
+            media::Event::SourceReady { streams, .. } => Input::SourceReady(streams),
+            media::Event::SourceFailed { error, .. } => Input::SourceFailed(error.to_string()),
+            media::Event::AnswerReady { sdp, .. } => Input::AnswerReady(sdp),
+            media::Event::LateCandidate { candidate, mid, index, .. } => {
+                Input::LocalCandidate { candidate, mid, index }
+            }
+            media::Event::Secured { .. } => Input::Secured,
+            media::Event::FirstMedia { .. } => Input::FirstMedia,
+            media::Event::PeerFailed { error, .. } => Input::PeerFailed(end_of_peer(error)),
+            media::Event::Stats { stats, .. } => {
+                self.stats = stats;
+                self.show();
+                return None;
+            }
+            media::Event::Closed { teardown, .. } => {
+                self.around.facts.record(&Fact::PeerDown {
+                    call: self.id,
+                    took: teardown.took,
+                    leaked: teardown.leaked,
+                });
+                self.teardown = Some(teardown);
+                Input::PeerClosed
+            }
+            media::Event::Line { .. } => return None,
+        })
+    }
+
+    async fn carry_out(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            let call = self.id;
+            match action {
+                Action::OpenSource => {
+                    self.around.media.send(media::Command::OpenSource { call, line: self.line.clone() }).await;
+                }
+                Action::OpenPeer { offer, plan } => self.around.media.send(media::Command::OpenPeer { call, offer, plan }).await,
+                Action::AddCandidate(candidate) => {
+                    self.around.media.send(media::Command::AddCandidate { call, candidate }).await;
+                }
+                Action::CloseMedia => self.around.media.send(media::Command::Close { call }).await,
+                Action::Send(body) => self.send(body),
+                Action::Report(report) => self.report(&report),
+            }
+        }
+    }
+
+    fn send(&self, body: Body) {
+        let envelope = self.call.envelope();
+        let what = match &body {
+            Body::Offer(_) => "call_offer",
+            Body::Answer(_) => "call_answer",
+            Body::Candidate(_) => "ice_candidate",
+            Body::End(_) => "call_end",
+        };
+        let published = self.around.signaling.publish(Outgoing {
+            from: envelope.to,
+            to: envelope.from,
+            session: envelope.session.clone(),
+            call_type: envelope.call_type,
+            cipher: envelope.cipher,
+            body,
+            expiration: self.around.clock.now().unix_seconds() + SENT_EXPIRES_AFTER,
+        });
+        let (facts, call) = (self.around.facts.clone(), self.id);
+        // A call must not wait for a relay: what becomes of the event is only noted.
+        self.around.deliveries.spawn(async move {
+            let failed: Option<Box<dyn std::error::Error + Send>> = match published {
+                Ok(delivery) => delivery.outcome().await.err().map(|error| Box::new(error) as _),
+                Err(error) => Some(Box::new(error)),
+            };
+            if let Some(error) = failed {
+                facts.record(&Fact::NotDelivered { call, what, error: &*error });
+            }
+        });
+    }
+
+    fn show(&self) {
+        self.around.board.show_call(self.id, call_view(self.id, &self.line, &self.call, &self.stats, self.ended));
+    }
+
+    fn report(&mut self, report: &Report) {
+        self.ended = Some(report.reason.word());
+        self.around.facts.record(&Fact::CallEnded { call: self.id, line: &self.line, report });
+        let record = call_record(&self.line, report, &self.stats, self.teardown);
+        if let Err(error) = self.around.store.log_call(&record) {
+            self.around.facts.record(&Fact::NotStored { call: self.id, error: &error });
+        }
+    }
+}
+
+/// Why a peer's failure ends the call.
+fn end_of_peer(error: PeerError) -> EndReason {
+    match error {
+        PeerError::FingerprintMismatch => EndReason::FingerprintMismatch,
+        PeerError::IceFailed => EndReason::NeverConnected,
+        PeerError::ConsentLost | PeerError::ClosedByCaller => EndReason::CallerGone,
+        PeerError::GStreamer(text) => EndReason::Internal(text),
+    }
+}

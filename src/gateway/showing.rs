@@ -1,0 +1,146 @@
+//! How the gateway's inside looks from outside.
+
+use nostr::{PublicKey, RelayUrl, ToBech32};
+
+use super::Line;
+use super::view::{CallView, LineState, LineView, MilestonesView, RelayView, StatsView, TrackView};
+use crate::call::{Call, Millis, Report, State};
+use crate::endpoint::{AudioCodec, Streams, VideoCodec};
+use crate::media::{CallId, LineName, PeerStats, SourceState, Teardown, TrackStats};
+use crate::signaling::RelayStatus;
+use crate::store::{CallRecord, Direction};
+
+pub(super) fn line_view(line: &Line, relays: &[RelayUrl]) -> LineView {
+    LineView {
+        name: line.name.0.clone(),
+        npub: npub(&line.keys.public_key()),
+        endpoint: line.endpoint.to_string(),
+        relays: relays.iter().map(ToString::to_string).collect(),
+        state: LineState::Idle,
+        callers: 0,
+        // The caller's voice is received and goes nowhere yet.
+        talk: false,
+        streams: Vec::new(),
+    }
+}
+
+pub(super) fn show_source(view: &mut LineView, source: &SourceState) {
+    view.state = match source {
+        SourceState::Idle => LineState::Idle,
+        SourceState::Opening => LineState::Opening,
+        SourceState::Open { streams, callers } => {
+            view.callers = *callers;
+            view.streams = in_words(streams);
+            LineState::Open
+        }
+        SourceState::Reopening { error, tries } => LineState::Reopening { error: error.to_string(), tries: *tries },
+    };
+    if *source == SourceState::Idle {
+        view.callers = 0;
+    }
+}
+
+fn in_words(streams: &Streams) -> Vec<String> {
+    let video = streams.video.as_ref().map(|video| {
+        let codec = match &video.codec {
+            VideoCodec::H264 => "H264",
+            VideoCodec::Other(name) => name,
+        };
+        format!("{codec} {}x{}", video.width, video.height)
+    });
+    let audio = streams.audio.as_ref().map(|audio| {
+        let codec = match &audio.codec {
+            AudioCodec::Pcmu => "PCMU",
+            AudioCodec::Pcma => "PCMA",
+            AudioCodec::Opus => "Opus",
+            AudioCodec::Other(name) => name,
+        };
+        format!("{codec} {} Hz", audio.rate)
+    });
+    video.into_iter().chain(audio).collect()
+}
+
+pub(super) fn call_view(id: CallId, line: &LineName, call: &Call, stats: &PeerStats, ended: Option<&str>) -> CallView {
+    let (envelope, milestones) = (call.envelope(), call.milestones());
+    let after = |at: Option<Millis>| at.map(|at| at.since(milestones.offered));
+    CallView {
+        id: id.to_string(),
+        line: line.0.clone(),
+        caller: npub(&envelope.from),
+        session: envelope.session.to_string(),
+        state: state_word(call.state()).to_owned(),
+        since: milestones.offered.0,
+        milestones: MilestonesView {
+            source_ready: after(milestones.source_ready),
+            answered: after(milestones.answered),
+            secured: after(milestones.secured),
+            first_media: after(milestones.first_media),
+            ended: after(milestones.ended),
+        },
+        stats: StatsView {
+            sent_video: track(&stats.sent_video),
+            sent_audio: track(&stats.sent_audio),
+            received_video: track(&stats.received_video),
+            received_audio: track(&stats.received_audio),
+            frames_skipped: stats.frames_skipped,
+            keyframe_requests: stats.keyframe_requests,
+        },
+        ended: ended.map(str::to_owned),
+    }
+}
+
+/// What the call log keeps of a call that is over.
+pub(super) fn call_record(
+    line: &LineName,
+    report: &Report,
+    stats: &PeerStats,
+    teardown: Option<Teardown>,
+) -> CallRecord {
+    CallRecord {
+        line: line.0.clone(),
+        line_key: report.line,
+        caller: report.caller,
+        session: report.session.to_string(),
+        call_type: report.call_type,
+        direction: Direction::In,
+        milestones: report.milestones,
+        reason: report.reason.word().to_owned(),
+        origin: report.reason.origin(),
+        detail: report.reason.detail(),
+        teardown_ms: teardown.map(|down| u64::try_from(down.took.as_millis()).unwrap_or(u64::MAX)),
+        bytes_sent: stats.sent_video.bytes + stats.sent_audio.bytes,
+        bytes_received: stats.received_video.bytes + stats.received_audio.bytes,
+        frames_skipped: stats.frames_skipped,
+        ignored: report.ignored,
+    }
+}
+
+pub(super) fn relay_view(relay: &RelayStatus) -> RelayView {
+    RelayView {
+        url: relay.url.to_string(),
+        connected: relay.connected,
+        error: relay.dial_error.map(str::to_owned),
+    }
+}
+
+fn track(stats: &TrackStats) -> TrackView {
+    TrackView { packets: stats.packets, bytes: stats.bytes, frames: stats.frames, lost: stats.lost }
+}
+
+fn state_word(state: State) -> &'static str {
+    match state {
+        State::Offered => "offered",
+        State::Opening => "opening",
+        State::Answering => "answering",
+        State::Connecting => "connecting",
+        State::Live => "live",
+        State::Closing => "closing",
+        State::Ended => "ended",
+    }
+}
+
+fn npub(key: &PublicKey) -> String {
+    match key.to_bech32() {
+        Ok(npub) => npub,
+    }
+}

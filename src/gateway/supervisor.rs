@@ -1,0 +1,284 @@
+//! The task that admits calls, and holds a handle to each call's session.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use nostr::{Keys, PublicKey};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinError, JoinSet};
+
+use super::fact::{Dropped, Fact};
+use super::parking::{CallKey, Parking};
+use super::session::{SessionHandle, Surroundings, Told, session};
+use crate::call::{self, AccessDecision, AccessPolicy, Admission, Call, EndReason, Limits, Refuse, Timing};
+use crate::media::{self, CallId, LineName};
+use crate::protocol::{self, Body, Freshness, Outgoing, Signal, SignalKind};
+use crate::signaling::Incoming;
+
+/// How many ended calls are remembered, so that a late event does not ring them again: an hour of a busy gateway.
+const ENDED_REMEMBERED: usize = 4096;
+
+/// How long a refusal is of use, in seconds.
+const REFUSAL_EXPIRES_AFTER: u64 = 60;
+
+/// A line as the supervisor knows it.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) name: LineName,
+    pub(super) keys: Keys,
+    pub(super) policy: AccessPolicy,
+}
+
+/// What the supervisor is asked.
+#[derive(Debug)]
+pub(super) enum Ask {
+    HangUp { call: CallId, done: oneshot::Sender<bool> },
+}
+
+pub(super) struct Supervisor {
+    lines: HashMap<PublicKey, Line>,
+    admission: Admission,
+    timing: Timing,
+    around: Surroundings,
+    sessions: HashMap<CallId, (CallKey, SessionHandle)>,
+    ids: HashMap<CallKey, CallId>,
+    running: JoinSet<()>,
+    tasks: HashMap<tokio::task::Id, CallId>,
+    parking: Parking,
+    ended: Ended,
+    next_id: u64,
+}
+
+/// Everything that reaches the supervisor.
+pub(super) struct Inlets {
+    pub(super) incoming: mpsc::Receiver<Incoming>,
+    pub(super) media: mpsc::Receiver<media::Event>,
+    pub(super) asks: mpsc::Receiver<Ask>,
+    pub(super) drain: watch::Receiver<bool>,
+}
+
+impl Supervisor {
+    pub(super) fn new(lines: Vec<Line>, limits: Limits, timing: Timing, around: Surroundings) -> Self {
+        Self {
+            lines: lines.into_iter().map(|line| (line.keys.public_key(), line)).collect(),
+            admission: Admission::new(limits),
+            timing,
+            around,
+            sessions: HashMap::new(),
+            ids: HashMap::new(),
+            running: JoinSet::new(),
+            tasks: HashMap::new(),
+            parking: Parking::default(),
+            ended: Ended::default(),
+            next_id: 1,
+        }
+    }
+
+    /// Runs until it is told to drain, or signaling or media is gone; then hangs up every call and waits for their ends.
+    pub(super) async fn run(mut self, mut inlets: Inlets) {
+        loop {
+            tokio::select! {
+                biased;
+                _ = inlets.drain.changed() => break,
+                Some(ended) = self.running.join_next_with_id() => self.session_ended(ended).await,
+                Some(ask) = inlets.asks.recv() => self.asked(ask),
+                event = inlets.media.recv() => match event {
+                    Some(event) => self.media_event(event),
+                    None => break,
+                },
+                incoming = inlets.incoming.recv() => match incoming {
+                    Some(incoming) => self.incoming(incoming),
+                    None => break,
+                },
+            }
+        }
+        self.drain(inlets).await;
+    }
+
+    /// Every caller is told; each session's own deadlines bound the wait.
+    async fn drain(&mut self, mut inlets: Inlets) {
+        self.around.facts.record(&Fact::Draining { calls: self.sessions.len() });
+        for (_, handle) in self.sessions.values() {
+            handle.hang_up(EndReason::Shutdown);
+        }
+        while !self.running.is_empty() {
+            tokio::select! {
+                biased;
+                Some(ended) = self.running.join_next_with_id() => self.session_ended(ended).await,
+                Some(event) = inlets.media.recv() => self.media_event(event),
+                Some(incoming) = inlets.incoming.recv() => self.dropped(&incoming.envelope.from, &Dropped::Draining),
+            }
+        }
+    }
+
+    fn asked(&mut self, ask: Ask) {
+        match ask {
+            Ask::HangUp { call, done } => {
+                let known = self.sessions.get(&call);
+                if let Some((_, handle)) = known {
+                    handle.hang_up(EndReason::OperatorLeft);
+                }
+                // Whoever asked may have gone; the call is hung up all the same.
+                let _ = done.send(known.is_some());
+            }
+        }
+    }
+
+    fn media_event(&mut self, event: media::Event) {
+        if let media::Event::Line { line, state } = &event {
+            self.around.facts.record(&Fact::Source { line, state });
+            self.around.board.show_source(line, state);
+            return;
+        }
+        // An event of a call that is over concerns nobody.
+        if let Some((key, handle)) = event.call().and_then(|call| self.sessions.get(&call)) {
+            if !handle.tell(Told::Media(event)) {
+                self.dropped(&key.caller.clone(), &Dropped::Overrun);
+            }
+        }
+    }
+
+    fn incoming(&mut self, incoming: Incoming) {
+        if let Err(why) = self.admit(&incoming) {
+            self.dropped(&incoming.envelope.from, &why);
+        }
+    }
+
+    /// Nothing here costs more than a look-up until the key is known to be allowed.
+    fn admit(&mut self, incoming: &Incoming) -> Result<(), Dropped> {
+        let envelope = &incoming.envelope;
+        let key = CallKey::of(incoming);
+        let line = self.lines.get(&envelope.to).ok_or(Dropped::UnknownSession)?;
+        if let Some(id) = self.ids.get(&key) {
+            let signal = open(incoming, line)?;
+            let told = self.sessions.get(id).is_some_and(|(_, handle)| handle.tell(Told::Signal(Box::new(signal))));
+            return if told { Ok(()) } else { Err(Dropped::Overrun) };
+        }
+        if self.ended.contains(&key) {
+            return Err(Dropped::EndedSession);
+        }
+        let now = self.around.clock.now();
+        match line.policy.decide(&envelope.from) {
+            AccessDecision::Allowed => {}
+            AccessDecision::Refused(how) => {
+                let offers = how == Refuse::Answer && envelope.kind == SignalKind::Offer;
+                if offers && self.admission.offer(now, envelope.from).is_ok() {
+                    self.refuse(incoming, &EndReason::NotAllowed);
+                }
+                return Err(Dropped::NotAllowed);
+            }
+        }
+        match envelope.kind {
+            SignalKind::Offer => {}
+            SignalKind::Candidate | SignalKind::End => {
+                self.parking.park(now, incoming.clone());
+                return Ok(());
+            }
+            SignalKind::Answer => return Err(Dropped::UnknownSession),
+        }
+        self.admission.offer(now, envelope.from).map_err(|_| Dropped::TooManyOffers)?;
+        let signal = open(incoming, line)?;
+        let Body::Offer(offer) = &signal.body else { return Err(Dropped::UnknownSession) };
+        match protocol::freshness(offer, envelope.created_at, now.unix_seconds()) {
+            Freshness::Fresh => {}
+            Freshness::Stale => return Err(Dropped::Stale),
+            Freshness::FromTheFuture => return Err(Dropped::FromTheFuture),
+        }
+        match self.admission.began(envelope.from) {
+            Ok(()) => self.start(key, signal),
+            Err(limit) => self.refuse(incoming, &limit.end_reason()),
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, key: CallKey, offer: Signal) {
+        let Some(line) = self.lines.get(&key.line) else { return };
+        let now = self.around.clock.now();
+        let id = CallId(self.next_id);
+        self.next_id += 1;
+        self.around.facts.record(&Fact::CallOffered { call: id, line: &line.name, from: &key.caller });
+        let (call, first) = Call::answering(now, offer, self.timing);
+        let (handle, session) = session(id, line.name.clone(), call, self.around.clone());
+        for waiting in self.parking.take(now, &key) {
+            match open(&waiting, line) {
+                Ok(signal) => {
+                    handle.tell(Told::Signal(Box::new(signal)));
+                }
+                Err(why) => self.dropped(&key.caller, &why),
+            }
+        }
+        let task = self.running.spawn(session.run(first)).id();
+        self.tasks.insert(task, id);
+        self.ids.insert(key.clone(), id);
+        self.sessions.insert(id, (key, handle));
+    }
+
+    fn refuse(&self, incoming: &Incoming, reason: &EndReason) {
+        let envelope = &incoming.envelope;
+        let Some(line) = self.lines.get(&envelope.to) else { return };
+        self.around.facts.record(&Fact::CallRefused { line: &line.name, from: &envelope.from, why: reason.word() });
+        let now = self.around.clock.now();
+        for body in call::refusal(now, reason) {
+            // A refusal that no relay takes is not owed twice: the offer runs out by itself.
+            drop(self.around.signaling.publish(Outgoing {
+                from: envelope.to,
+                to: envelope.from,
+                session: envelope.session.clone(),
+                call_type: envelope.call_type,
+                cipher: envelope.cipher,
+                body,
+                expiration: now.unix_seconds() + REFUSAL_EXPIRES_AFTER,
+            }));
+        }
+    }
+
+    async fn session_ended(&mut self, ended: Result<(tokio::task::Id, ()), JoinError>) {
+        let task = match &ended {
+            Ok((task, ())) => *task,
+            Err(error) => error.id(),
+        };
+        let Some(id) = self.tasks.remove(&task) else { return };
+        if let Err(error) = ended {
+            // A session that panicked is a bug of ours: its media must not stay behind, and nobody else's call is touched.
+            tracing::error!(call = %id, %error, "a session's task failed");
+            self.around.media.send(media::Command::Close { call: id }).await;
+        }
+        if let Some((key, _)) = self.sessions.remove(&id) {
+            self.ids.remove(&key);
+            self.admission.ended(&key.caller);
+            self.around.board.end_call(id);
+            self.ended.remember(key);
+        }
+    }
+
+    fn dropped(&self, from: &PublicKey, why: &Dropped) {
+        self.around.facts.record(&Fact::EventDropped { from, why });
+    }
+}
+
+fn open(incoming: &Incoming, line: &Line) -> Result<Signal, Dropped> {
+    protocol::open(incoming.envelope.clone(), &incoming.event, &line.keys).map_err(Dropped::Unreadable)
+}
+
+/// The calls that are over: bounded, the oldest is forgotten first.
+#[derive(Debug, Default)]
+struct Ended {
+    known: HashSet<CallKey>,
+    order: VecDeque<CallKey>,
+}
+
+impl Ended {
+    fn contains(&self, key: &CallKey) -> bool {
+        self.known.contains(key)
+    }
+
+    fn remember(&mut self, key: CallKey) {
+        if self.order.len() == ENDED_REMEMBERED {
+            if let Some(oldest) = self.order.pop_front() {
+                self.known.remove(&oldest);
+            }
+        }
+        if self.known.insert(key.clone()) {
+            self.order.push_back(key);
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What a picture is made of.
+
+use sha2::{Digest, Sha256};
+
+/// NAL unit types 1-5 are slices, 5 is of an IDR picture (H.264, table 7-1).
+const IDR: u8 = 5;
+
+/// The digest of an H.264 byte stream's slices, and whether it is a keyframe.
+pub(super) fn h264(unit: &[u8]) -> ([u8; 32], bool) {
+    let mut digest = Sha256::new();
+    let mut keyframe = false;
+    for nal in nal_units(unit) {
+        if let Some(kind @ 1..=IDR) = nal.first().map(|first| first & 0x1f) {
+            keyframe |= kind == IDR;
+            digest.update([0, 0, 0, 1]);
+            digest.update(nal);
+        }
+    }
+    (digest.finalize().into(), keyframe)
+}
+
+/// The digest of a VP8 frame, and whether it is a keyframe (RFC 6386, section 9.1).
+pub(super) fn vp8(frame: &[u8]) -> ([u8; 32], bool) {
+    (Sha256::digest(frame).into(), frame.first().is_some_and(|first| first & 1 == 0))
+}
+
+/// The NAL units of a byte stream (H.264, annex B), without start codes and trailing zeros.
+fn nal_units(stream: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let starts: Vec<usize> =
+        stream.windows(3).enumerate().filter(|(_, window)| *window == [0, 0, 1]).map(|(at, _)| at).collect();
+    let ends: Vec<usize> = starts.iter().skip(1).copied().chain([stream.len()]).collect();
+    starts.into_iter().zip(ends).map(|(start, end)| {
+        let mut nal = stream.get(start + 3..end).unwrap_or_default();
+        while let [rest @ .., 0] = nal {
+            nal = rest;
+        }
+        nal
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_is_that_of_the_slices_whatever_stands_around_them() {
+        let bare = [0, 0, 0, 1, 0x65, 1, 2, 3, 0, 0, 0, 1, 0x65, 4];
+        let dressed = [
+            [0, 0, 0, 1, 0x09, 0xf0, 0, 0, 0, 1, 0x67, 9, 9].as_slice(),
+            &[0, 0, 1, 0x68, 8, 0, 0, 1, 0x65, 1, 2, 3, 0, 0, 1, 0x65, 4],
+        ]
+        .concat();
+        assert_eq!(h264(&bare), h264(&dressed));
+        assert!(h264(&bare).1);
+        assert_ne!(h264(&bare).0, h264(&[0, 0, 1, 0x65, 1, 2, 3]).0);
+    }
+
+    #[test]
+    fn a_picture_without_an_idr_slice_is_no_keyframe() {
+        assert!(!h264(&[0, 0, 0, 1, 0x41, 1, 2, 3]).1);
+        assert!(!h264(&[]).1);
+        assert!(vp8(&[0x10]).1);
+        assert!(!vp8(&[0x11]).1);
+    }
+}

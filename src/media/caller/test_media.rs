@@ -1,0 +1,70 @@
+//! A tone and a moving picture for the other side.
+
+use gst::prelude::*;
+use gst_app::{AppSink, AppSinkCallbacks};
+
+use crate::media::PeerError;
+use crate::media::peer::connection::fault;
+use crate::media::peer::outgoing::Format;
+
+/// A live source of one track in a pipeline of its own, which pushes its packets on a pad. Dropping it stops it; that blocks for milliseconds.
+pub(super) struct TestMedia(gst::Pipeline);
+
+impl TestMedia {
+    /// Starts sending `format` on `pad`.
+    ///
+    /// # Errors
+    /// [`PeerError::GStreamer`] when an element is missing.
+    pub(super) fn start(format: Format, payload_type: u8, ssrc: u32, pad: gst::Pad) -> Result<Self, PeerError> {
+        let tone = "audiotestsrc is-live=true freq=660 samplesperbuffer=960 ! audio/x-raw,rate=48000,channels=1 ! audioconvert ! audioresample";
+        let (source, payloader) = match format {
+            Format::H264 => (
+                "videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=240,framerate=15/1 \
+                 ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=30 ! video/x-h264,profile=constrained-baseline"
+                    .to_owned(),
+                "rtph264pay config-interval=-1 aggregate-mode=zero-latency",
+            ),
+            Format::PCMU => (format!("{tone} ! mulawenc"), "rtppcmupay max-ptime=20000000"),
+            Format::PCMA => (format!("{tone} ! alawenc"), "rtppcmapay max-ptime=20000000"),
+            _ => (format!("{tone} ! opusenc"), "rtpopuspay"),
+        };
+        let description = format!(
+            "{source} ! {payloader} name=pay pt={payload_type} ssrc={ssrc} ! appsink name=out sync=false buffer-list=true"
+        );
+        let pipeline = gst::parse::launch(&description)
+            .ok()
+            .and_then(|element| element.downcast::<gst::Pipeline>().ok())
+            .ok_or_else(|| fault("an element for test media is missing"))?;
+        pipeline.use_clock(Some(&gst::SystemClock::obtain()));
+        pipeline.set_start_time(gst::ClockTime::NONE);
+        pipeline.set_base_time(gst::ClockTime::ZERO);
+        let out = pipeline.by_name("out").and_then(|element| element.downcast::<AppSink>().ok());
+        let out = out.ok_or_else(|| fault("test media has no end"))?;
+        let new_sample = move |out: &AppSink| {
+            let sample = out.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+            let Some(segment) = sample.segment().and_then(|segment| segment.downcast_ref::<gst::ClockTime>()) else {
+                return Ok(gst::FlowSuccess::Ok);
+            };
+            let list = sample.buffer_list();
+            for packet in list.iter().flat_map(|list| list.iter_owned()).chain(sample.buffer_owned()) {
+                let mut packet = packet;
+                // The clock's time: x264enc shifts both PTS and segment by 1000 hours.
+                let time = packet.pts().and_then(|pts| segment.to_running_time(pts));
+                let header = packet.make_mut();
+                header.set_pts(time);
+                header.set_dts(gst::ClockTime::NONE);
+                pad.push(packet)?;
+            }
+            Ok(gst::FlowSuccess::Ok)
+        };
+        out.set_callbacks(AppSinkCallbacks::builder().new_sample(new_sample).build());
+        pipeline.set_state(gst::State::Playing).map_err(|_| fault("test media does not start"))?;
+        Ok(Self(pipeline))
+    }
+}
+
+impl Drop for TestMedia {
+    fn drop(&mut self) {
+        let _ = self.0.set_state(gst::State::Null);
+    }
+}

@@ -1,0 +1,205 @@
+//! The media actor: one task owns the hubs (by line) and the leases and peers (by call). It never waits for GStreamer or for a
+//! reader of events: what takes time has a task of its own.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::certificate::Certificate;
+use super::hub::{Hub, Lease};
+use super::peer::{self, Peer, PeerSetup};
+use super::{
+    CallId, Command, Event, IceSettings, LineName, PeerError, PluginError, Settings, SourceError, Teardown, plugins,
+};
+
+/// Commands that wait for the actor, which takes microseconds for each: a full queue makes the sender wait.
+const COMMAND_QUEUE: usize = 256;
+/// Events that wait for the gateway. When it is full those that matter wait, each in its own task; statistics are dropped.
+const EVENT_QUEUE: usize = 1024;
+
+/// Why media cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Plugins(#[from] PluginError),
+    #[error("no certificate can be made: {0}")]
+    Certificate(String),
+}
+
+/// A handle to the actor. Dropping the last one shuts it down, without waiting.
+#[derive(Debug, Clone)]
+pub struct Media {
+    commands: mpsc::Sender<Command>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Media {
+    /// Sends a command; waits while the queue is full. After [`Media::shutdown`] commands are ignored.
+    pub async fn send(&self, command: Command) {
+        if self.commands.send(command).await.is_err() {
+            tracing::debug!("a command came after the shutdown");
+        }
+    }
+
+    /// Closes every call and source, and waits for it.
+    pub async fn shutdown(&self) {
+        self.stop.cancel();
+        self.tasks.wait().await;
+    }
+}
+
+/// Starts the actor. Must be called within a tokio runtime. The receiver has to be read.
+///
+/// # Errors
+/// [`StartError`].
+pub fn start(settings: Settings) -> Result<(Media, mpsc::Receiver<Event>), StartError> {
+    plugins::init()?;
+    let certificate = Arc::new(Certificate::make().map_err(|error| StartError::Certificate(error.to_string()))?);
+    let (events, told) = mpsc::channel(EVENT_QUEUE);
+    let (commands, taken) = mpsc::channel(COMMAND_QUEUE);
+    let hubs = settings.lines.into_iter().map(|line| (line.name.clone(), Hub::new(line, events.clone()))).collect();
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let actor = Actor {
+        hubs,
+        calls: HashMap::new(),
+        ice: settings.ice,
+        certificate: certificate.clone(),
+        events,
+        tasks: tasks.clone(),
+    };
+    tasks.spawn(actor.run(taken, stop.clone()));
+    tasks.spawn(async move {
+        if let Err(error) = peer::warm_up(certificate).await {
+            tracing::error!(%error, "no peer can be made");
+        }
+    });
+    Ok((Media { commands, stop, tasks }, told))
+}
+
+struct Actor {
+    hubs: HashMap<LineName, Hub>,
+    calls: HashMap<CallId, Held>,
+    ice: IceSettings,
+    certificate: Arc<Certificate>,
+    events: mpsc::Sender<Event>,
+    /// What has to end before a shutdown is done.
+    tasks: TaskTracker,
+}
+
+/// What a call holds.
+struct Held {
+    lease: Arc<Lease>,
+    peer: Option<Peer>,
+    /// Stops waiting for the source.
+    stop: CancellationToken,
+}
+
+impl Actor {
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                command = commands.recv() => match command {
+                    Some(command) => self.take(command),
+                    None => break,
+                },
+            }
+        }
+        let calls: Vec<CallId> = self.calls.keys().copied().collect();
+        for call in calls {
+            self.close(call);
+        }
+        self.tasks.close();
+    }
+
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::OpenSource { call, line } => self.open_source(call, &line),
+            Command::OpenPeer { call, offer, plan } => {
+                let Some(held) = self.calls.get_mut(&call) else {
+                    let error = PeerError::GStreamer("the call holds no source".to_owned());
+                    return self.tell(Event::PeerFailed { call, error });
+                };
+                // A second one for the same call is ignored: a peer answers once.
+                if held.peer.is_none() {
+                    held.peer = Some(Peer::open(PeerSetup {
+                        call,
+                        offer,
+                        plan,
+                        ice: self.ice.clone(),
+                        certificate: self.certificate.clone(),
+                        lease: held.lease.clone(),
+                        events: self.events.clone(),
+                    }));
+                }
+            }
+            Command::AddCandidate { call, candidate } => {
+                if let Some(peer) = self.calls.get(&call).and_then(|held| held.peer.as_ref()) {
+                    peer.add_candidate(candidate);
+                }
+            }
+            Command::Close { call } => self.close(call),
+        }
+    }
+
+    fn open_source(&mut self, call: CallId, line: &LineName) {
+        if self.calls.contains_key(&call) {
+            return;
+        }
+        let Some(hub) = self.hubs.get(line) else {
+            return self.tell(Event::SourceFailed { call, error: SourceError::NoSuchLine });
+        };
+        let lease = Arc::new(hub.lease());
+        let stop = CancellationToken::new();
+        self.calls.insert(call, Held { lease: lease.clone(), peer: None, stop: stop.clone() });
+        let events = self.events.clone();
+        self.tasks.spawn(async move {
+            let opened = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                opened = lease.streams() => opened,
+            };
+            drop(lease);
+            let event = match opened {
+                Ok(streams) => Event::SourceReady { call, streams },
+                Err(error) => Event::SourceFailed { call, error },
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                _ = events.send(event) => {}
+            }
+        });
+    }
+
+    /// Always answered, also for a call that holds nothing.
+    fn close(&mut self, call: CallId) {
+        let held = self.calls.remove(&call);
+        let events = self.events.clone();
+        self.tasks.spawn(async move {
+            let mut teardown = Teardown { took: Duration::ZERO, leaked: false };
+            if let Some(Held { lease, peer, stop }) = held {
+                stop.cancel();
+                if let Some(peer) = peer {
+                    teardown = peer.close().await;
+                }
+                drop(lease);
+            }
+            let _ = events.send(Event::Closed { call, teardown }).await;
+        });
+    }
+
+    /// Sends an event from a task of its own: the gateway may be waiting for us to take a command.
+    fn tell(&self, event: Event) {
+        let events = self.events.clone();
+        self.tasks.spawn(async move {
+            let _ = events.send(event).await;
+        });
+    }
+}

@@ -1,0 +1,150 @@
+//! From a guarded offer to the answer's text.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use gst::prelude::*;
+use gst_webrtc::{WebRTCRTPTransceiver, WebRTCRTPTransceiverDirection, WebRTCSDPType};
+
+use super::PeerSetup;
+use super::connection::{Connection, fault};
+use super::incoming::Incoming;
+use super::outgoing::{Format, SourcePad};
+use super::task::Running;
+use crate::media::{Event, IceSettings, PeerError};
+use crate::sdp::{AudioPlan, Candidate, CandidateKind, Direction, LocalTransport, PlannedSection, VideoPlan};
+
+/// A playing pipeline whose pads are planned from the offer.
+pub(super) struct Parts {
+    pub(super) setup: PeerSetup,
+    pub(super) connection: Connection,
+    pub(super) pads: Vec<SourcePad>,
+    pub(super) incoming: Arc<Incoming>,
+    pub(super) requests: Arc<AtomicU64>,
+}
+
+/// Builds the pipeline. Blocks.
+///
+/// # Errors
+/// [`PeerError::GStreamer`]; what was built by then is taken down.
+pub(super) fn assemble(setup: PeerSetup) -> Result<Parts, PeerError> {
+    let connection = Connection::build(&setup.ice, setup.certificate.clone())?;
+    let incoming = Arc::new(Incoming::default());
+    incoming.attach(&connection.webrtcbin);
+    let requests = Arc::new(AtomicU64::new(0));
+    match pads(&setup, &connection, &requests) {
+        Ok(pads) => Ok(Parts { setup, connection, pads, incoming, requests }),
+        Err(error) => {
+            let _ = connection.pipeline.set_state(gst::State::Null);
+            Err(error)
+        }
+    }
+}
+
+fn pads(setup: &PeerSetup, connection: &Connection, requests: &Arc<AtomicU64>) -> Result<Vec<SourcePad>, PeerError> {
+    let mut sending = Vec::new();
+    for (index, section) in setup.plan.sections.iter().enumerate() {
+        // A pad that matches no m-line aborts the process: only what the plan sends gets one.
+        let Some(format) = sent(section) else { continue };
+        let pad = SourcePad::link(connection, index, format.track, requests)?;
+        transceiver(connection, index)?.set_direction(match section.direction {
+            Direction::SendOnly => WebRTCRTPTransceiverDirection::Sendonly,
+            _ => WebRTCRTPTransceiverDirection::Sendrecv,
+        });
+        sending.push((pad, format, section.payload_type));
+    }
+    connection.play()?;
+    for (pad, format, payload_type) in &sending {
+        pad.announce(*format, *payload_type)?;
+    }
+    Ok(sending.into_iter().map(|(pad, ..)| pad).collect())
+}
+
+/// What we send on `section`, if anything.
+fn sent(section: &PlannedSection) -> Option<Format> {
+    if !matches!(section.direction, Direction::SendOnly | Direction::SendRecv) {
+        return None;
+    }
+    match (&section.video, section.audio) {
+        (Some(VideoPlan::PassH264), _) => Some(Format::H264),
+        (None, Some(AudioPlan::PassPcmu)) => Some(Format::PCMU),
+        (None, Some(AudioPlan::PassPcma)) => Some(Format::PCMA),
+        (None, Some(AudioPlan::PassOpus | AudioPlan::ToOpus)) => Some(Format::OPUS),
+        (None, None) => None,
+    }
+}
+
+fn transceiver(connection: &Connection, index: usize) -> Result<WebRTCRTPTransceiver, PeerError> {
+    connection
+        .webrtcbin
+        .emit_by_name::<Option<WebRTCRTPTransceiver>>("get-transceiver", &[&(index as i32)])
+        .ok_or_else(|| fault("webrtcbin has no transceiver for its pad"))
+}
+
+/// Makes the answer, with every candidate that was found in time, and sends it.
+pub(super) async fn answer(peer: &mut Running) -> Result<(), PeerError> {
+    let Running { setup, connection, .. } = peer;
+    connection.set_remote(WebRTCSDPType::Offer, &setup.plan.offer_text(&setup.offer)).await?;
+    let answer = connection.create("create-answer", "answer").await?;
+    let text = answer.sdp().as_text().map_err(|_| fault("webrtcbin's answer has no text"))?;
+    connection.set_local(&answer).await?;
+    let complete = connection.gathered().await;
+    let mut candidates = Vec::new();
+    while let Ok(line) = connection.candidates.try_recv() {
+        candidates.extend(Candidate::read(&line).ok().flatten());
+    }
+    advertise(&mut candidates, &setup.ice);
+    let local = LocalTransport { fingerprint: setup.certificate.fingerprint(), candidates, complete };
+    let sdp =
+        setup.plan.answer_text(&setup.offer, &text, &local).map_err(|error| PeerError::GStreamer(error.to_string()))?;
+    let _ = setup.events.send(Event::AnswerReady { call: setup.call, sdp }).await;
+    for candidate in &setup.offer.candidates {
+        connection.add_candidate(&candidate.text());
+    }
+    Ok(())
+}
+
+/// Repeats each host candidate with every public address of a 1:1 NAT, which keeps ports.
+pub(super) fn advertise(candidates: &mut Vec<Candidate>, ice: &IceSettings) {
+    let hosts: Vec<Candidate> =
+        candidates.iter().filter(|candidate| candidate.kind == CandidateKind::Host).cloned().collect();
+    for (nth, address) in ice.advertise.iter().enumerate() {
+        for host in hosts.iter().filter(|host| host.address.is_ipv4() == address.is_ipv4()) {
+            let public = Candidate {
+                // Other base and address, other foundation (RFC 8445, section 5.1.1.3).
+                foundation: format!("{}adv{nth}", host.foundation),
+                address: *address,
+                priority: host.priority.saturating_sub(1 + nth as u32),
+                ..host.clone()
+            };
+            if !candidates.iter().any(|known| known.address == public.address && known.port == public.port) {
+                candidates.push(public);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(address: &str, port: u16) -> Candidate {
+        Candidate {
+            foundation: "1".into(),
+            priority: 2_015_363_327,
+            address: address.parse().unwrap(),
+            port,
+            kind: CandidateKind::Host,
+        }
+    }
+
+    #[test]
+    fn every_host_candidate_is_repeated_once_with_the_public_address_of_its_family() {
+        let mut candidates = vec![host("10.0.0.2", 50_000), host("192.168.0.2", 50_000), host("fd00::2", 50_001)];
+        let ice = IceSettings { advertise: vec!["203.0.113.7".parse().unwrap()], ..IceSettings::default() };
+        advertise(&mut candidates, &ice);
+        let added: Vec<_> = candidates[3..].iter().map(|c| (c.address.to_string(), c.port)).collect();
+        assert_eq!(added, [("203.0.113.7".to_owned(), 50_000)]);
+        assert_ne!(candidates[3].foundation, candidates[0].foundation);
+    }
+}

@@ -1,0 +1,461 @@
+//! A `webrtcbin` in a pipeline of its own: ICE, DTLS and what they report. Used by the answering and by the offering side.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use gst::glib;
+use gst::prelude::*;
+use gst_webrtc::{
+    WebRTCDTLSTransport, WebRTCDTLSTransportState, WebRTCICEConnectionState, WebRTCICEGatheringState,
+    WebRTCRTPTransceiver, WebRTCSDPType, WebRTCSessionDescription,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::goodbye;
+use crate::media::certificate::{Certificate, fingerprint_of};
+use crate::media::{IceSettings, PeerError, Teardown, TurnServer, teardown};
+use crate::sdp::Fingerprint;
+
+/// `webrtcbin` answers within milliseconds; past this it never will.
+const PROMISE_DEADLINE: Duration = Duration::from_secs(5);
+/// Gathering waits for STUN and TURN servers at most this long: later candidates follow the answer one by one.
+const GATHERING_DEADLINE: Duration = Duration::from_secs(1);
+/// SSRCs (each with a jitter buffer and a thread) that the other side may make us keep: two tracks, their retransmissions, and some that
+/// were replaced and have not timed out.
+const MAX_STREAMS: u32 = 16;
+/// Local candidates that can wait to be read. More addresses than this no answer should carry: the rest is dropped.
+const MAX_CANDIDATES: usize = 128;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::media) enum Ice {
+    #[default]
+    Pending,
+    Connected,
+    Failed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::media) enum Dtls {
+    #[default]
+    Pending,
+    Connected,
+    /// The other side said goodbye.
+    Closed,
+    Failed,
+}
+
+/// What callbacks report. A watched state, not a queue: nothing of it can be lost or pile up.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(in crate::media) struct Progress {
+    pub(in crate::media) gathered: bool,
+    pub(in crate::media) ice: Ice,
+    pub(in crate::media) dtls: Dtls,
+    /// The first error on the pipeline's bus.
+    pub(in crate::media) fault: Option<String>,
+    /// Elements that said that their latency changed.
+    pub(in crate::media) latency_changes: u32,
+    pub(in crate::media) first_media: bool,
+}
+
+/// Packets (RTP, RTCP, DTLS; not STUN) that came from the other side.
+#[derive(Debug)]
+pub(in crate::media) struct Arrivals {
+    began: Instant,
+    packets: AtomicU64,
+    /// Milliseconds after `began`.
+    last: AtomicU64,
+}
+
+impl Arrivals {
+    fn new() -> Self {
+        Self { began: Instant::now(), packets: AtomicU64::new(0), last: AtomicU64::new(0) }
+    }
+
+    fn note(&self) {
+        self.packets.fetch_add(1, Ordering::Relaxed);
+        self.last.store(self.began.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    pub(in crate::media) fn packets(&self) -> u64 {
+        self.packets.load(Ordering::Relaxed)
+    }
+
+    /// For how long nothing came.
+    pub(in crate::media) fn silence(&self) -> Duration {
+        self.began.elapsed().saturating_sub(Duration::from_millis(self.last.load(Ordering::Relaxed)))
+    }
+}
+
+/// A playing pipeline with nothing but a `webrtcbin` in it.
+///
+/// Dropping it without [`Connection::close`] leaks it: a pipeline must not be dropped while it plays.
+pub(in crate::media) struct Connection {
+    pub(in crate::media) pipeline: gst::Pipeline,
+    pub(in crate::media) webrtcbin: gst::Element,
+    pub(in crate::media) progress: watch::Receiver<Progress>,
+    pub(in crate::media) report: Arc<watch::Sender<Progress>>,
+    /// Candidate lines as `webrtcbin` writes them.
+    pub(in crate::media) candidates: mpsc::Receiver<String>,
+    pub(in crate::media) arrivals: Arc<Arrivals>,
+    /// Whether gathering has to ask servers.
+    asks_servers: bool,
+}
+
+impl Connection {
+    /// Builds the pipeline; it is left in the Null state, so that pads can be requested and signals connected. Blocks for milliseconds.
+    ///
+    /// # Errors
+    /// [`PeerError::GStreamer`] when an element is missing.
+    pub(in crate::media) fn build(ice: &IceSettings, certificate: Arc<Certificate>) -> Result<Self, PeerError> {
+        let pipeline = gst::Pipeline::new();
+        // The same clock and base time as in the hubs' pipelines: a buffer's PTS means the same moment in all of them.
+        pipeline.use_clock(Some(&gst::SystemClock::obtain()));
+        pipeline.set_start_time(gst::ClockTime::NONE);
+        pipeline.set_base_time(gst::ClockTime::ZERO);
+        let webrtcbin = gst::ElementFactory::make("webrtcbin")
+            .property_from_str("bundle-policy", "max-bundle")
+            .build()
+            .map_err(|_| fault("there is no webrtcbin"))?;
+        let (report, progress) = watch::channel(Progress::default());
+        let report = Arc::new(report);
+        let (found, candidates) = mpsc::channel(MAX_CANDIDATES);
+        let arrivals = Arc::new(Arrivals::new());
+        configure_ice(&webrtcbin, ice)?;
+        watch_elements(&webrtcbin, certificate, &arrivals)?;
+        watch_ice(&webrtcbin, &report, found);
+        watch_bus(&pipeline, &report);
+        pipeline.add(&webrtcbin).map_err(|_| fault("webrtcbin cannot be added"))?;
+        let asks_servers = !ice.stun.is_empty() || !ice.turn.is_empty();
+        Ok(Self { pipeline, webrtcbin, progress, report, candidates, arrivals, asks_servers })
+    }
+
+    /// Starts the pipeline. Blocks for milliseconds.
+    ///
+    /// # Errors
+    /// [`PeerError::GStreamer`].
+    pub(in crate::media) fn play(&self) -> Result<(), PeerError> {
+        self.pipeline.set_state(gst::State::Playing).map_err(|_| fault("the peer's pipeline does not start")).map(drop)
+    }
+
+    /// # Errors
+    /// [`PeerError::GStreamer`] when `webrtcbin` refuses it or does not answer.
+    pub(in crate::media) async fn set_remote(&self, kind: WebRTCSDPType, text: &str) -> Result<(), PeerError> {
+        let description = description(kind, text)?;
+        self.ask("set-remote-description", |promise| {
+            self.webrtcbin.emit_by_name::<()>("set-remote-description", &[&description, promise]);
+        })
+        .await
+        .map(drop)
+    }
+
+    /// # Errors
+    /// [`PeerError::GStreamer`] when `webrtcbin` refuses it or does not answer.
+    pub(in crate::media) async fn set_local(&self, description: &WebRTCSessionDescription) -> Result<(), PeerError> {
+        self.ask("set-local-description", |promise| {
+            self.webrtcbin.emit_by_name::<()>("set-local-description", &[description, promise]);
+        })
+        .await?;
+        self.watch_transport();
+        Ok(())
+    }
+
+    /// The offer or answer that `webrtcbin` makes: `action` is `create-offer` or `create-answer`, `field` `offer` or `answer`.
+    ///
+    /// # Errors
+    /// [`PeerError::GStreamer`].
+    pub(in crate::media) async fn create(
+        &self,
+        action: &'static str,
+        field: &'static str,
+    ) -> Result<WebRTCSessionDescription, PeerError> {
+        let reply = self
+            .ask(action, |promise| {
+                self.webrtcbin.emit_by_name::<()>(action, &[&None::<gst::Structure>, promise]);
+            })
+            .await?;
+        reply
+            .and_then(|reply| reply.get::<WebRTCSessionDescription>(field).ok())
+            .ok_or_else(|| fault(&format!("{action} gave no description")))
+    }
+
+    /// Emits an action with a promise and waits for its reply.
+    async fn ask(
+        &self,
+        action: &'static str,
+        emit: impl FnOnce(&gst::Promise),
+    ) -> Result<Option<gst::Structure>, PeerError> {
+        let (tell, reply) = oneshot::channel();
+        let promise = gst::Promise::with_change_func(move |reply| {
+            let _ = tell.send(reply.map(|structure| structure.map(ToOwned::to_owned)));
+        });
+        emit(&promise);
+        drop(promise);
+        let reply = tokio::time::timeout(PROMISE_DEADLINE, reply)
+            .await
+            .map_err(|_| fault(&format!("{action} got no reply")))?
+            .map_err(|_| fault(&format!("{action} was dropped")))?
+            .map_err(|error| fault(&format!("{action}: {error:?}")))?;
+        if let Some(error) = reply.as_ref().and_then(|reply| reply.get::<glib::Error>("error").ok()) {
+            return Err(fault(&format!("{action}: {error}")));
+        }
+        Ok(reply)
+    }
+
+    /// Waits until gathering is complete, or long enough: whether it is. Then [`Connection::candidates`] holds what was found.
+    pub(in crate::media) async fn gathered(&mut self) -> bool {
+        // Host candidates need no network: `webrtcbin` tells at once. A server that does not answer is not waited for.
+        let deadline = if self.asks_servers { GATHERING_DEADLINE } else { PROMISE_DEADLINE };
+        let gathered = self.progress.wait_for(|progress| progress.gathered);
+        matches!(tokio::time::timeout(deadline, gathered).await, Ok(Ok(_)))
+    }
+
+    /// The one transport of the bundle. It is there once there is a local description.
+    fn transport(&self) -> Option<WebRTCDTLSTransport> {
+        self.webrtcbin.emit_by_name::<Option<WebRTCRTPTransceiver>>("get-transceiver", &[&0_i32])?.sender()?.transport()
+    }
+
+    fn watch_transport(&self) {
+        let Some(transport) = self.transport() else { return };
+        let report = Arc::downgrade(&self.report);
+        transport.connect_state_notify(move |transport| {
+            let Some(report) = report.upgrade() else { return };
+            let dtls = dtls_of(transport.state());
+            report.send_if_modified(|progress| std::mem::replace(&mut progress.dtls, dtls) != dtls);
+        });
+        let dtls = dtls_of(transport.state());
+        self.report
+            .send_if_modified(|progress| dtls != Dtls::Pending && std::mem::replace(&mut progress.dtls, dtls) != dtls);
+    }
+
+    /// SHA-256 of the certificate that the other side showed.
+    pub(in crate::media) fn remote_fingerprint(&self) -> Option<Fingerprint> {
+        fingerprint_of(self.transport()?.remote_certificate()?.as_str())
+    }
+
+    /// Gives ICE a candidate: `text` is our own text of one that passed the guard.
+    pub(in crate::media) fn add_candidate(&self, text: &str) {
+        self.webrtcbin.emit_by_name::<()>("add-ice-candidate", &[&0_u32, &text]);
+    }
+
+    /// The RTP session, once there is a local description.
+    pub(in crate::media) fn rtp_session(&self) -> Option<glib::Object> {
+        let rtpbin = self.webrtcbin.downcast_ref::<gst::Bin>()?.by_name("rtpbin")?;
+        rtpbin.emit_by_name::<Option<glib::Object>>("get-internal-session", &[&0_u32])
+    }
+
+    /// Takes it down off the streaming threads: `first` frees what feeds it; `polite` closes DTLS so that the other side knows at once.
+    pub(in crate::media) async fn close(self, polite: bool, first: impl FnOnce() + Send + 'static) -> Teardown {
+        let Self { pipeline, webrtcbin, .. } = self;
+        teardown::take_down(pipeline, move || {
+            // Before anything flushes: the alert leaves through the same sink as the media.
+            if polite {
+                goodbye::close_notify(&webrtcbin);
+            }
+            first();
+            drop(webrtcbin);
+        })
+        .await
+    }
+}
+
+/// A fault of GStreamer's or ours, in words.
+pub(in crate::media) fn fault(what: &str) -> PeerError {
+    PeerError::GStreamer(what.to_owned())
+}
+
+fn description(kind: WebRTCSDPType, text: &str) -> Result<WebRTCSessionDescription, PeerError> {
+    let message =
+        gst_sdp::SDPMessage::parse_buffer(text.as_bytes()).map_err(|_| fault("our own SDP text cannot be parsed"))?;
+    Ok(WebRTCSessionDescription::new(kind, message))
+}
+
+fn configure_ice(webrtcbin: &gst::Element, settings: &IceSettings) -> Result<(), PeerError> {
+    let object =
+        |of: &glib::Object, name: &str| of.find_property(name).and_then(|_| of.property::<Option<glib::Object>>(name));
+    let ice = object(webrtcbin.upcast_ref(), "ice-agent").ok_or_else(|| fault("webrtcbin has no ICE agent"))?;
+    let agent = object(&ice, "agent").ok_or_else(|| fault("the ICE agent is not libnice's"))?;
+    // UPnP costs a thread, 14 file descriptors and 200 ms a call, and crashes when a call ends early.
+    for (name, value) in [("upnp", false), ("ice-tcp", false), ("keepalive-conncheck", true)] {
+        if agent.find_property(name).is_some() {
+            agent.set_property(name, value);
+        }
+    }
+    if let Some((low, high)) = settings.ports {
+        ice.set_property("min-rtp-port", u32::from(low));
+        ice.set_property("max-rtp-port", u32::from(high));
+    }
+    // Loopback addresses become candidates only when asked for here.
+    for address in &settings.bind {
+        if !ice.emit_by_name::<bool>("add-local-ip-address", &[&address.to_string()]) {
+            return Err(fault("an address of ice.bind is not local"));
+        }
+    }
+    // webrtcbin keeps one STUN server.
+    if let Some(server) = settings.stun.first() {
+        webrtcbin.set_property("stun-server", with_slashes(server, "stun:"));
+    }
+    for server in &settings.turn {
+        if !webrtcbin.emit_by_name::<bool>("add-turn-server", &[&turn_uri(server)]) {
+            return Err(fault("a TURN server was refused"));
+        }
+    }
+    Ok(())
+}
+
+/// `stun:host:port` as GStreamer wants it: `stun://host:port`.
+fn with_slashes(url: &str, scheme: &str) -> String {
+    match url.strip_prefix(scheme) {
+        Some(rest) if !rest.starts_with("//") => format!("{scheme}//{rest}"),
+        _ => url.to_owned(),
+    }
+}
+
+/// `turn:host:port` with credentials, as GStreamer wants it. Never to be logged.
+fn turn_uri(server: &TurnServer) -> String {
+    let (scheme, rest) = server.url.split_once(':').unwrap_or(("turn", &server.url));
+    let rest = rest.trim_start_matches('/');
+    // Without a transport libnice would also open TCP connections to the server, which costs a second of gathering.
+    let transport = if rest.contains('?') || scheme == "turns" { "" } else { "?transport=udp" };
+    format!("{scheme}://{}:{}@{rest}{transport}", percent(&server.username), percent(&server.credential))
+}
+
+/// Percent-encodes everything but letters and digits (RFC 3986, section 2.1).
+fn percent(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+/// Sets what elements within `webrtcbin` need, as they appear.
+fn watch_elements(
+    webrtcbin: &gst::Element,
+    certificate: Arc<Certificate>,
+    arrivals: &Arc<Arrivals>,
+) -> Result<(), PeerError> {
+    let bin = webrtcbin.downcast_ref::<gst::Bin>().ok_or_else(|| fault("webrtcbin is no bin"))?;
+    if let Some(rtpbin) = bin.by_name("rtpbin") {
+        rtpbin.set_property("max-streams", MAX_STREAMS);
+    }
+    let arrivals = arrivals.clone();
+    bin.connect_deep_element_added(move |_, _, element| {
+        let Some(factory) = element.factory() else { return };
+        match factory.name().as_str() {
+            "dtlssrtpdec" if element.find_property("pem").is_some() => {
+                element.set_property("pem", certificate.pem());
+            }
+            "nicesrc" => {
+                let Some(pad) = element.static_pad("src") else { return };
+                let arrivals = arrivals.clone();
+                pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, _| {
+                    arrivals.note();
+                    gst::PadProbeReturn::Ok
+                });
+            }
+            _ => {}
+        }
+    });
+    Ok(())
+}
+
+/// The value of an enum property; `None` when it is not there or not of that type.
+fn read<T: for<'a> glib::value::FromValue<'a>>(of: &impl IsA<glib::Object>, name: &str) -> Option<T> {
+    of.find_property(name)?;
+    of.property_value(name).get::<T>().ok()
+}
+
+fn watch_ice(webrtcbin: &gst::Element, report: &Arc<watch::Sender<Progress>>, found: mpsc::Sender<String>) {
+    webrtcbin.connect("on-ice-candidate", false, move |values| {
+        if let Some(Ok(candidate)) = values.get(2).map(|value| value.get::<String>()) {
+            let _ = found.try_send(candidate);
+        }
+        None
+    });
+    let weak = Arc::downgrade(report);
+    webrtcbin.connect_notify(Some("ice-gathering-state"), move |webrtcbin, _| {
+        let (Some(report), Some(state)) =
+            (weak.upgrade(), read::<WebRTCICEGatheringState>(webrtcbin, "ice-gathering-state"))
+        else {
+            return;
+        };
+        if state == WebRTCICEGatheringState::Complete {
+            report.send_modify(|progress| progress.gathered = true);
+        }
+    });
+    let weak = Arc::downgrade(report);
+    webrtcbin.connect_notify(Some("ice-connection-state"), move |webrtcbin, _| {
+        let (Some(report), Some(state)) = (weak.upgrade(), read(webrtcbin, "ice-connection-state")) else { return };
+        let ice = match state {
+            WebRTCICEConnectionState::Connected | WebRTCICEConnectionState::Completed => Ice::Connected,
+            WebRTCICEConnectionState::Failed => Ice::Failed,
+            _ => return,
+        };
+        report.send_modify(|progress| progress.ice = ice);
+    });
+}
+
+fn dtls_of(state: WebRTCDTLSTransportState) -> Dtls {
+    match state {
+        WebRTCDTLSTransportState::Connected => Dtls::Connected,
+        WebRTCDTLSTransportState::Closed => Dtls::Closed,
+        WebRTCDTLSTransportState::Failed => Dtls::Failed,
+        _ => Dtls::Pending,
+    }
+}
+
+/// Reads the bus where messages are posted: nobody else would take them off it.
+fn watch_bus(pipeline: &gst::Pipeline, report: &Arc<watch::Sender<Progress>>) {
+    let Some(bus) = pipeline.bus() else { return };
+    let weak = Arc::downgrade(report);
+    bus.set_sync_handler(move |_, message| {
+        let Some(report) = weak.upgrade() else { return gst::BusSyncReply::Drop };
+        match message.view() {
+            gst::MessageView::Latency(_) => {
+                report.send_modify(|progress| progress.latency_changes = progress.latency_changes.wrapping_add(1));
+            }
+            gst::MessageView::Error(error) if !of_received_payload(message) => {
+                let text = error.error().to_string();
+                report.send_if_modified(|progress| {
+                    let first = progress.fault.is_none();
+                    progress.fault.get_or_insert(text);
+                    first
+                });
+            }
+            _ => {}
+        }
+        gst::BusSyncReply::Drop
+    });
+}
+
+/// Whether `message` is of an element that reads what the other side sends: a payload type that was never agreed upon is an error there,
+/// which ends that stream and not the call.
+fn of_received_payload(message: &gst::Message) -> bool {
+    let Some(element) = message.src().and_then(|source| source.downcast_ref::<gst::Element>()) else { return false };
+    element.factory().is_some_and(|factory| matches!(factory.name().as_str(), "rtpptdemux" | "rtpjitterbuffer"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turn_credentials_are_percent_encoded() {
+        let server =
+            TurnServer { url: "turn:turn.example:3478".into(), username: "1:a".into(), credential: "b/+=".into() };
+        assert_eq!(turn_uri(&server), "turn://1%3Aa:b%2F%2B%3D@turn.example:3478?transport=udp");
+        let tls = TurnServer { url: "turns:turn.example:5349?transport=tcp".into(), ..server };
+        assert_eq!(turn_uri(&tls), "turns://1%3Aa:b%2F%2B%3D@turn.example:5349?transport=tcp");
+    }
+
+    #[test]
+    fn a_stun_address_gets_slashes() {
+        assert_eq!(with_slashes("stun:stun.example:3478", "stun:"), "stun://stun.example:3478");
+        assert_eq!(with_slashes("stun://stun.example:3478", "stun:"), "stun://stun.example:3478");
+    }
+}

@@ -1,0 +1,171 @@
+//! The other side's media: received, decrypted, and counted once its certificate is known to be right.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gst::prelude::*;
+
+use crate::media::TrackStats;
+use crate::media::tap::Track;
+
+/// Pads (one per SSRC and payload type) that a caller may open. Further ones stay unlinked, which stops their jitter buffer.
+const MAX_PADS: usize = 16;
+
+#[derive(Debug, Default)]
+struct Counters {
+    packets: AtomicU64,
+    bytes: AtomicU64,
+    frames: AtomicU64,
+    lost: AtomicU64,
+}
+
+impl Counters {
+    fn stats(&self) -> TrackStats {
+        TrackStats {
+            packets: self.packets.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            frames: self.frames.load(Ordering::Relaxed),
+            lost: self.lost.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// The sequence numbers of one stream (RFC 3550, section 5.1), which its jitter buffer has put in order.
+#[derive(Debug, Default)]
+pub(in crate::media) struct Sequence {
+    /// One more than the last; 0 before the first.
+    next: AtomicU32,
+}
+
+impl Sequence {
+    /// How many packets are missing before this one.
+    fn lost_before(&self, packet: &gst::BufferRef) -> u64 {
+        let mut number = [0; 2];
+        if packet.copy_to_slice(2, &mut number).is_err() {
+            return 0;
+        }
+        let number = u16::from_be_bytes(number);
+        match self.next.swap(u32::from(number) + 1, Ordering::Relaxed) {
+            0 => 0,
+            // A jump backwards is a stream that began anew.
+            next => match number.wrapping_sub(next as u16) {
+                gap if gap < 0x8000 => u64::from(gap),
+                _ => 0,
+            },
+        }
+    }
+}
+
+/// What came from the other side. The one place to route it from: where [`Incoming::count`] lets a packet through.
+#[derive(Debug, Default)]
+pub(in crate::media) struct Incoming {
+    /// The certificate matched: until then every packet is dropped unseen.
+    trusted: AtomicBool,
+    video: Counters,
+    audio: Counters,
+    /// Keeps our pads alive: a link holds no reference.
+    pads: Mutex<Vec<gst::Pad>>,
+}
+
+impl Incoming {
+    /// Takes every stream that `webrtcbin` receives, from now on.
+    pub(in crate::media) fn attach(self: &Arc<Self>, webrtcbin: &gst::Element) {
+        let weak = Arc::downgrade(self);
+        webrtcbin.connect_pad_added(move |_, pad| {
+            if pad.direction() == gst::PadDirection::Src
+                && let Some(incoming) = weak.upgrade()
+            {
+                incoming.link(pad);
+            }
+        });
+    }
+
+    fn link(self: &Arc<Self>, from: &gst::Pad) {
+        let mut pads = self.pads.lock().unwrap_or_else(PoisonError::into_inner);
+        if pads.len() >= MAX_PADS {
+            return;
+        }
+        let Some(track) = track_of(from) else { return };
+        let (one, list) = (Arc::downgrade(self), Arc::downgrade(self));
+        let sequence = Arc::new(Sequence::default());
+        let sequence_of_list = sequence.clone();
+        let pad = gst::Pad::builder(gst::PadDirection::Sink)
+            .chain_function(move |_, _, packet| {
+                if let Some(incoming) = one.upgrade() {
+                    incoming.count(track, &sequence, &packet);
+                }
+                Ok(gst::FlowSuccess::Ok)
+            })
+            .chain_list_function(move |_, _, packets| {
+                if let Some(incoming) = list.upgrade() {
+                    for packet in packets.iter() {
+                        incoming.count(track, &sequence_of_list, packet);
+                    }
+                }
+                Ok(gst::FlowSuccess::Ok)
+            })
+            .event_function(|_, _, _| true)
+            .build();
+        if pad.set_active(true).is_ok() && from.link(&pad).is_ok() {
+            pads.push(pad);
+        }
+    }
+
+    /// A packet of the other side, in order, on a streaming thread. Returns whether it may be used.
+    pub(in crate::media) fn count(&self, track: Track, sequence: &Sequence, packet: &gst::BufferRef) -> bool {
+        if !self.trusted.load(Ordering::Acquire) {
+            return false;
+        }
+        let counters = match track {
+            Track::Video => &self.video,
+            Track::Audio => &self.audio,
+        };
+        counters.packets.fetch_add(1, Ordering::Relaxed);
+        counters.bytes.fetch_add(packet.size() as u64, Ordering::Relaxed);
+        counters.lost.fetch_add(sequence.lost_before(packet), Ordering::Relaxed);
+        if track == Track::Audio || packet.flags().contains(gst::BufferFlags::MARKER) {
+            counters.frames.fetch_add(1, Ordering::Relaxed);
+        }
+        true
+    }
+
+    /// The certificate matched.
+    pub(in crate::media) fn trust(&self) {
+        self.trusted.store(true, Ordering::Release);
+    }
+
+    pub(in crate::media) fn video(&self) -> TrackStats {
+        self.video.stats()
+    }
+
+    pub(in crate::media) fn audio(&self) -> TrackStats {
+        self.audio.stats()
+    }
+}
+
+/// What a pad of `webrtcbin` carries.
+pub(in crate::media) fn track_of(pad: &gst::Pad) -> Option<Track> {
+    match pad.current_caps()?.structure(0)?.get::<&str>("media") {
+        Ok("video") => Some(Track::Video),
+        Ok("audio") => Some(Track::Audio),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_in_the_sequence_are_counted_also_where_it_wraps() {
+        gst::init().unwrap();
+        let sequence = Sequence::default();
+        let lost: Vec<u64> = [65_533_u16, 65_534, 1, 2, 5, 4_000, 100]
+            .map(|number| {
+                let [high, low] = number.to_be_bytes();
+                sequence.lost_before(&gst::Buffer::from_slice([0x80, 96, high, low]))
+            })
+            .to_vec();
+        assert_eq!(lost, [0, 0, 2, 0, 2, 3_994, 0]);
+    }
+}

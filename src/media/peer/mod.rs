@@ -1,0 +1,73 @@
+//! The answering peer: one `webrtcbin` pipeline and one task per call.
+
+mod answer;
+pub(in crate::media) mod connection;
+mod goodbye;
+pub(in crate::media) mod incoming;
+pub(in crate::media) mod outgoing;
+pub(in crate::media) mod receiver_reports;
+mod task;
+mod warm_up;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::certificate::Certificate;
+use super::hub::Lease;
+use super::{CallId, Event, IceSettings, Teardown};
+use crate::sdp::{Candidate, Offer, Plan};
+
+pub(super) use warm_up::warm_up;
+
+/// Candidates that wait for the peer's task. The protocol allows 64 a call; what does not fit is dropped, ICE has others.
+const CANDIDATE_QUEUE: usize = 64;
+
+/// What a peer is made from.
+pub(super) struct PeerSetup {
+    pub(super) call: CallId,
+    pub(super) offer: Box<Offer>,
+    pub(super) plan: Plan,
+    pub(super) ice: IceSettings,
+    pub(super) certificate: Arc<Certificate>,
+    /// Keeps the line's source open.
+    pub(super) lease: Arc<Lease>,
+    pub(super) events: mpsc::Sender<Event>,
+}
+
+/// A peer's task.
+pub(super) struct Peer {
+    candidates: mpsc::Sender<Candidate>,
+    stop: CancellationToken,
+    task: JoinHandle<Teardown>,
+}
+
+impl Peer {
+    /// Starts the task. It sends `AnswerReady`, `Secured`, `FirstMedia`, `Stats`, or at any time `PeerFailed`, after which it frees
+    /// everything by itself.
+    pub(super) fn open(setup: PeerSetup) -> Self {
+        let (candidates, taken) = mpsc::channel(CANDIDATE_QUEUE);
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(task::run(setup, taken, stop.clone()));
+        Self { candidates, stop, task }
+    }
+
+    pub(super) fn add_candidate(&self, candidate: Candidate) {
+        let _ = self.candidates.try_send(candidate);
+    }
+
+    /// Takes the peer down, if it is not down already.
+    pub(super) async fn close(self) -> Teardown {
+        self.stop.cancel();
+        match self.task.await {
+            Ok(teardown) => teardown,
+            Err(error) => {
+                tracing::error!(%error, "a peer's task died");
+                Teardown { took: Duration::ZERO, leaked: true }
+            }
+        }
+    }
+}

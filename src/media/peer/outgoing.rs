@@ -1,0 +1,160 @@
+//! The way out to a caller: pads of ours that push a tap's packets into `webrtcbin`, without an appsrc (whose thread and queue
+//! cost a sixth of a caller).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use gst::prelude::*;
+use tokio::sync::watch;
+
+use super::connection::{Connection, Progress, fault};
+use crate::media::PeerError;
+use crate::media::tap::{PacketSink, SinkGone, Track};
+
+/// What a sending m-line carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::media) struct Format {
+    pub(in crate::media) track: Track,
+    /// As in rtpmap, upper case.
+    pub(in crate::media) encoding: &'static str,
+    /// Hz.
+    pub(in crate::media) clock_rate: i32,
+}
+
+impl Format {
+    pub(in crate::media) const H264: Self = Self { track: Track::Video, encoding: "H264", clock_rate: 90_000 };
+    pub(in crate::media) const OPUS: Self = Self { track: Track::Audio, encoding: "OPUS", clock_rate: 48_000 };
+    pub(in crate::media) const PCMU: Self = Self { track: Track::Audio, encoding: "PCMU", clock_rate: 8_000 };
+    pub(in crate::media) const PCMA: Self = Self { track: Track::Audio, encoding: "PCMA", clock_rate: 8_000 };
+
+    /// Without profile-level-id: it would have to equal the offer's. The SSRC must be here, or the SDP groups SSRC 0.
+    fn caps(self, payload_type: u8, ssrc: u32) -> gst::Caps {
+        let media = match self.track {
+            Track::Video => "video",
+            Track::Audio => "audio",
+        };
+        let caps = gst::Caps::builder("application/x-rtp")
+            .field("media", media)
+            .field("encoding-name", self.encoding)
+            .field("payload", i32::from(payload_type))
+            .field("clock-rate", self.clock_rate)
+            .field("ssrc", ssrc);
+        match self.encoding {
+            "OPUS" => caps.field("encoding-params", "2").build(),
+            _ => caps.build(),
+        }
+    }
+}
+
+/// A source pad of ours, linked to a sink pad of `webrtcbin`.
+pub(in crate::media) struct SourcePad {
+    pad: gst::Pad,
+    pub(in crate::media) track: Track,
+    pub(in crate::media) ssrc: u32,
+}
+
+impl SourcePad {
+    /// Requests `sink_<section>` of a `webrtcbin` that does not play yet and links a pad to it. `requests` counts keyframe requests.
+    ///
+    /// # Errors
+    /// [`PeerError::GStreamer`].
+    pub(in crate::media) fn link(
+        connection: &Connection,
+        section: usize,
+        track: Track,
+        requests: &Arc<AtomicU64>,
+    ) -> Result<Self, PeerError> {
+        let sink = connection
+            .webrtcbin
+            .request_pad_simple(&format!("sink_{section}"))
+            .ok_or_else(|| fault("webrtcbin gives no sink pad"))?;
+        let requests = Arc::downgrade(requests);
+        let pad = gst::Pad::builder(gst::PadDirection::Src)
+            .event_function(move |_, _, event| {
+                // PLI and FIR arrive as force-key-unit events. There is no way to ask a camera: the hub's group of pictures covers joins.
+                if event.structure().is_some_and(|s| s.name() == "GstForceKeyUnit")
+                    && let Some(requests) = requests.upgrade()
+                {
+                    requests.fetch_add(1, Ordering::Relaxed);
+                }
+                true
+            })
+            .query_function(|pad, parent, query| match query.view_mut() {
+                gst::QueryViewMut::Latency(latency) => {
+                    latency.set(true, gst::ClockTime::ZERO, gst::ClockTime::NONE);
+                    true
+                }
+                _ => gst::Pad::query_default(pad, parent, query),
+            })
+            .build();
+        pad.set_active(true).map_err(|_| fault("a pad cannot be activated"))?;
+        pad.link(&sink).map_err(|_| fault("a pad cannot be linked to webrtcbin"))?;
+        // RFC 3550, section 8.1: random. 0 is no SSRC to webrtcbin.
+        Ok(Self { pad, track, ssrc: gst::glib::random_int().max(1) })
+    }
+
+    /// Announces the stream. `webrtcbin` must be playing, and must not have been given the answer: it connects only pads whose caps it
+    /// has seen by then.
+    ///
+    /// # Errors
+    /// [`PeerError::GStreamer`].
+    pub(in crate::media) fn announce(&self, format: Format, payload_type: u8) -> Result<(), PeerError> {
+        let id = match self.track {
+            Track::Video => "video",
+            Track::Audio => "audio",
+        };
+        let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+        let caps = format.caps(payload_type, self.ssrc);
+        let events =
+            [gst::event::StreamStart::new(id), gst::event::Caps::new(&caps), gst::event::Segment::new(&segment)];
+        for event in events {
+            if !self.pad.push_event(event) {
+                return Err(fault("webrtcbin refuses a stream's caps"));
+            }
+        }
+        Ok(())
+    }
+
+    pub(in crate::media) fn pad(&self) -> gst::Pad {
+        self.pad.clone()
+    }
+}
+
+/// Where a tap pushes. A blocked push returns when the pads flush.
+pub(in crate::media) struct PadSink {
+    video: Option<gst::Pad>,
+    audio: Option<gst::Pad>,
+    /// Until the first packet went out.
+    first: Option<Arc<watch::Sender<Progress>>>,
+}
+
+impl PadSink {
+    pub(in crate::media) fn new(pads: &[SourcePad], report: Arc<watch::Sender<Progress>>) -> Self {
+        let of = |track| pads.iter().find(|pad| pad.track == track).map(SourcePad::pad);
+        Self { video: of(Track::Video), audio: of(Track::Audio), first: Some(report) }
+    }
+}
+
+impl PacketSink for PadSink {
+    fn push(&mut self, track: Track, packets: gst::BufferList) -> Result<(), SinkGone> {
+        let pad = match track {
+            Track::Video => self.video.as_ref(),
+            Track::Audio => self.audio.as_ref(),
+        };
+        // A tap sends only what it was asked for.
+        let Some(pad) = pad else { return Ok(()) };
+        pad.push_list(packets).map_err(|_| SinkGone)?;
+        if let Some(report) = self.first.take() {
+            report.send_modify(|progress| progress.first_media = true);
+        }
+        Ok(())
+    }
+}
+
+/// Makes every push, also one that waits in `webrtcbin` for its time, return at once with an error.
+pub(in crate::media) fn flush(pads: &[gst::Pad]) {
+    for pad in pads {
+        pad.push_event(gst::event::FlushStart::new());
+        let _ = pad.set_active(false);
+    }
+}

@@ -1,0 +1,40 @@
+//! One dummy answer at start: without it the first call waits 30-200 ms for plugins to load and for GStreamer's own certificate.
+
+use std::sync::Arc;
+
+use gst_webrtc::WebRTCSDPType;
+
+use super::connection::Connection;
+use super::outgoing::{Format, SourcePad};
+use crate::media::certificate::Certificate;
+use crate::media::tap::Track;
+use crate::media::{IceSettings, PeerError};
+
+/// An offer of nobody's, with all that an answer touches.
+const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
+m=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=recvonly\r\na=rtcp-mux\r\na=setup:actpass\r\n\
+a=ice-ufrag:warm\r\na=ice-pwd:warmwarmwarmwarmwarmwarm\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\n\
+a=fingerprint:sha-256 00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00\r\n";
+
+/// Answers [`OFFER`] on loopback, asks no server, and takes the peer down.
+///
+/// # Errors
+/// [`PeerError::GStreamer`]: then no call can be answered either.
+pub(in crate::media) async fn warm_up(certificate: Arc<Certificate>) -> Result<(), PeerError> {
+    let ice = IceSettings { bind: vec![std::net::Ipv4Addr::LOCALHOST.into()], ..IceSettings::default() };
+    let mut connection = Connection::build(&ice, certificate)?;
+    let answered = answer(&mut connection).await;
+    connection.close(false, || {}).await;
+    answered
+}
+
+async fn answer(connection: &mut Connection) -> Result<(), PeerError> {
+    let pad = SourcePad::link(connection, 0, Track::Video, &Arc::default())?;
+    connection.play()?;
+    pad.announce(Format::H264, 96)?;
+    connection.set_remote(WebRTCSDPType::Offer, OFFER).await?;
+    let answer = connection.create("create-answer", "answer").await?;
+    connection.set_local(&answer).await?;
+    connection.gathered().await;
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! Two real ends: the caller's `webrtcbin` and the gateway's, with a hub behind it.
+#![cfg(feature = "daemon")]
+
+#[path = "support/calls.rs"]
+#[allow(dead_code)]
+mod support;
+
+use std::collections::HashSet;
+
+use callgate::media::caller::{CallerEvent, CallerSettings};
+use callgate::media::{CallId, Command, Event, LineName, PeerError, SourceError};
+use support::*;
+use tokio::sync::mpsc;
+
+const CALL: CallId = CallId(1);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_sees_the_picture_move_and_hears_the_tone() {
+    let mut gateway = Gateway::start();
+    let (told, mut pictures) = mpsc::channel(1024);
+    let mut caller = Caller::start(CallerSettings { units: Some(told), ..watcher() }).await;
+
+    let answer = gateway.answer(CALL, &caller.offer).await;
+    caller.take(&answer).await;
+    gateway.secured(CALL).await;
+    caller.is(CallerEvent::Connected).await;
+
+    let units = units(&mut pictures, 60).await;
+    assert!(units[0].keyframe, "the first picture is a keyframe");
+    let decoded = decode(&units);
+    assert!(decoded.len() >= 58, "{} of 60 pictures decoded", decoded.len());
+    assert!(decoded.iter().collect::<HashSet<_>>().len() > 50, "the picture moves");
+    let heard = caller
+        .wait("sound", |event| match event {
+            CallerEvent::Stats(stats) if stats.audio.packets > 20 => Some(stats),
+            _ => None,
+        })
+        .await;
+    assert_eq!((heard.video.lost, heard.audio.lost), (0, 0));
+    let sent = gateway.stats(CALL, |stats| stats.sent_video.frames > 60 && stats.sent_audio.packets > 20).await;
+    assert_eq!((sent.sent_video.lost, sent.sent_audio.lost, sent.frames_skipped), (0, 0, 0));
+
+    caller.end().await;
+    assert_eq!(gateway.failure(CALL).await, PeerError::ClosedByCaller);
+    assert!(!gateway.close(CALL).await.leaked);
+    soon("the shutdown", gateway.media.shutdown()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_callers_own_media_is_received_and_counted() {
+    let mut gateway = Gateway::start();
+    let caller = Caller::start(CallerSettings { send_test_media: true, ..watcher() }).await;
+
+    let answer = gateway.answer(CALL, &caller.offer).await;
+    caller.take(&answer).await;
+
+    let stats = gateway.stats(CALL, |stats| stats.received_video.frames > 20 && stats.received_audio.frames > 40).await;
+    assert!(stats.received_video.packets >= stats.received_video.frames);
+    assert!(stats.received_audio.bytes > 0);
+    assert_eq!((stats.received_video.lost, stats.received_audio.lost), (0, 0));
+    caller.end().await;
+    gateway.close(CALL).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offer_with_anothers_fingerprint_gets_no_media() {
+    let mut gateway = Gateway::start();
+    let (told, mut pictures) = mpsc::channel(1024);
+    let mut caller = Caller::start(CallerSettings { units: Some(told), send_test_media: true, ..watcher() }).await;
+    // The certificate's owner is not who the offer says.
+    let own = caller.offer.lines().find(|line| line.starts_with("a=fingerprint")).unwrap().to_owned();
+    let tampered = caller.offer.replace(&own, &format!("a=fingerprint:sha-256 {}", ["5A"; 32].join(":")));
+    assert_ne!(tampered, caller.offer);
+
+    let answer = gateway.answer(CALL, &tampered).await;
+    caller.take(&answer).await;
+    caller.is(CallerEvent::Connected).await;
+    let mut secured = false;
+    let error = gateway
+        .wait("a failure", |event| match event {
+            Event::PeerFailed { error, .. } => Some(error),
+            Event::Secured { .. } | Event::FirstMedia { .. } => {
+                secured = true;
+                None
+            }
+            _ => None,
+        })
+        .await;
+    assert_eq!(error, PeerError::FingerprintMismatch);
+    assert!(!secured);
+    assert!(!gateway.close(CALL).await.leaked);
+    caller.end().await;
+    assert_eq!(pictures.recv().await, None, "not one picture");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_with_anothers_fingerprint_ends_the_call() {
+    let mut gateway = Gateway::start();
+    let (told, mut pictures) = mpsc::channel(1024);
+    let mut caller = Caller::start(CallerSettings { units: Some(told), ..watcher() }).await;
+
+    let answer = gateway.answer(CALL, &caller.offer).await;
+    let own = answer.lines().find(|line| line.starts_with("a=fingerprint")).unwrap().to_owned();
+    caller.take(&answer.replace(&own, &format!("a=fingerprint:sha-256 {}", ["5A"; 32].join(":")))).await;
+
+    caller.is(CallerEvent::Failed(PeerError::FingerprintMismatch)).await;
+    caller.end().await;
+    assert_eq!(pictures.recv().await, None, "not one picture is used");
+    gateway.close(CALL).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_that_vanishes_is_noticed() {
+    let mut gateway = Gateway::start();
+    let mut caller = Caller::start(watcher()).await;
+    let answer = gateway.answer(CALL, &caller.offer).await;
+    caller.take(&answer).await;
+    caller.is(CallerEvent::FirstFrame).await;
+    gateway.stats(CALL, |stats| stats.sent_video.frames > 50).await;
+
+    drop(caller);
+
+    assert_eq!(gateway.failure(CALL).await, PeerError::ConsentLost);
+    assert!(!gateway.close(CALL).await.leaked);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_is_told_at_once_when_the_gateway_hangs_up() {
+    let mut gateway = Gateway::start();
+    let mut caller = Caller::start(watcher()).await;
+    let answer = gateway.answer(CALL, &caller.offer).await;
+    caller.take(&answer).await;
+    caller.is(CallerEvent::FirstFrame).await;
+
+    assert!(!gateway.close(CALL).await.leaked);
+
+    caller.is(CallerEvent::Failed(PeerError::ClosedByCaller)).await;
+    caller.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_wants_sound_only_gets_sound_only() {
+    let mut gateway = Gateway::start();
+    let mut caller = Caller::start(CallerSettings { video: false, ..watcher() }).await;
+    let answer = gateway.answer(CALL, &caller.offer).await;
+    caller.take(&answer).await;
+    caller.is(CallerEvent::FirstAudio).await;
+    let stats = gateway.stats(CALL, |stats| stats.sent_audio.packets > 20).await;
+    assert_eq!(stats.sent_video.packets, 0);
+    caller.end().await;
+    gateway.close(CALL).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_wants_the_picture_only_gets_the_picture_only() {
+    let mut gateway = Gateway::start();
+    let mut caller = Caller::start(CallerSettings { audio: false, ..watcher() }).await;
+    let answer = gateway.answer(CALL, &caller.offer).await;
+    caller.take(&answer).await;
+    caller.is(CallerEvent::FirstFrame).await;
+    let stats = gateway.stats(CALL, |stats| stats.sent_video.frames > 20).await;
+    assert_eq!(stats.sent_audio.packets, 0);
+    caller.end().await;
+    gateway.close(CALL).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_is_always_answered_and_nothing_else_is_asked_for() {
+    let mut gateway = Gateway::start();
+    // A call that holds nothing.
+    assert!(!gateway.close(CallId(7)).await.leaked);
+    // A line that is not there.
+    gateway.media.send(Command::OpenSource { call: CALL, line: LineName("no such".into()) }).await;
+    let error = gateway
+        .wait("a refusal", |event| match event {
+            Event::SourceFailed { error, .. } => Some(error),
+            _ => None,
+        })
+        .await;
+    assert_eq!(error, SourceError::NoSuchLine);
+    gateway.close(CALL).await;
+    // A lease without a peer, twice; it may be closed before its source is open.
+    for call in [CallId(8), CallId(8)] {
+        gateway.media.send(Command::OpenSource { call, line: line() }).await;
+        assert!(!gateway.close(call).await.leaked);
+    }
+    // A peer without a lease.
+    let caller = Caller::start(watcher()).await;
+    gateway.open(CallId(9), &caller.offer).await;
+    let offer = callgate::sdp::guard_offer(&caller.offer).unwrap();
+    let plan = callgate::sdp::Plan { sections: Vec::new() };
+    gateway.media.send(Command::OpenPeer { call: CallId(10), offer: Box::new(offer), plan }).await;
+    gateway.failure(CallId(10)).await;
+    // While its answer is being made.
+    assert!(!gateway.close(CallId(9)).await.leaked);
+    caller.end().await;
+    soon("the shutdown", gateway.media.shutdown()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_peer_for_a_call_is_ignored() {
+    let mut gateway = Gateway::start();
+    let caller = Caller::start(watcher()).await;
+    let answer = gateway.answer(CALL, &caller.offer).await;
+    let offer = callgate::sdp::guard_offer(&caller.offer).unwrap();
+    let plan = callgate::sdp::Plan { sections: Vec::new() };
+    gateway.media.send(Command::OpenPeer { call: CALL, offer: Box::new(offer), plan }).await;
+    caller.take(&answer).await;
+    gateway.secured(CALL).await;
+    caller.end().await;
+    gateway.close(CALL).await;
+}

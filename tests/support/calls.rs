@@ -1,0 +1,231 @@
+//! A gateway of media alone, and callers who reach it without signaling.
+
+use std::time::Duration;
+
+use callgate::endpoint::{Endpoint, TestPattern};
+use callgate::media::caller::{self, AccessUnit, CallerEvent, CallerHandle, CallerSettings};
+use callgate::media::{
+    CallId, Command, Event, IceSettings, LineName, LineSettings, Media, PeerError, PeerStats, Settings, Teardown,
+};
+use callgate::sdp;
+use gst::prelude::*;
+use tokio::sync::mpsc;
+
+/// Longer than anything here takes on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(40);
+
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("in vain: {what}"))
+}
+
+pub fn loopback() -> IceSettings {
+    IceSettings { bind: vec![std::net::Ipv4Addr::LOCALHOST.into()], ..IceSettings::default() }
+}
+
+pub fn line() -> LineName {
+    LineName("test".into())
+}
+
+/// Media with one line, a test picture and tone.
+pub struct Gateway {
+    pub media: Media,
+    pub events: mpsc::Receiver<Event>,
+}
+
+impl Gateway {
+    pub fn start() -> Self {
+        let pattern = TestPattern { width: 320, height: 180, fps: 25, tone: 440, keyframe: 2, bitrate: 400 };
+        let settings = LineSettings {
+            name: line(),
+            endpoint: Endpoint::Test(pattern),
+            idle: Duration::from_secs(60),
+            keep_warm: false,
+        };
+        let (media, events) = callgate::media::start(Settings { lines: vec![settings], ice: loopback() }).unwrap();
+        Self { media, events }
+    }
+
+    /// The next event that `wanted` takes; others are passed over.
+    pub async fn wait<T>(&mut self, what: &str, mut wanted: impl FnMut(Event) -> Option<T>) -> T {
+        soon(what, async {
+            loop {
+                let event = self.events.recv().await.expect("media has ended");
+                eprintln!("GW {event:?}");
+                if let Event::PeerFailed { error, .. } = &event {
+                    eprintln!("peer failed: {error}");
+                }
+                if let Some(found) = wanted(event) {
+                    return found;
+                }
+            }
+        })
+        .await
+    }
+
+    /// Answers an offer as a gateway does: source, guard, plan, peer.
+    pub async fn answer(&mut self, call: CallId, offer: &str) -> String {
+        self.open(call, offer).await;
+        self.wait("an answer", |event| match event {
+            Event::AnswerReady { call: of, sdp } if of == call => Some(sdp),
+            _ => None,
+        })
+        .await
+    }
+
+    pub async fn open(&mut self, call: CallId, offer: &str) {
+        self.media.send(Command::OpenSource { call, line: line() }).await;
+        let streams = self
+            .wait("the source", |event| match event {
+                Event::SourceReady { call: of, streams } if of == call => Some(streams),
+                _ => None,
+            })
+            .await;
+        let offer = sdp::guard_offer(offer).expect("the guard takes the offer");
+        let plan = sdp::plan(&offer, &streams).expect("a codec in common");
+        self.media.send(Command::OpenPeer { call, offer: Box::new(offer), plan }).await;
+    }
+
+    pub async fn secured(&mut self, call: CallId) {
+        self.wait("a secured connection", |event| (event == Event::Secured { call }).then_some(())).await;
+    }
+
+    pub async fn failure(&mut self, call: CallId) -> PeerError {
+        self.wait("a failure", |event| match event {
+            Event::PeerFailed { call: of, error } if of == call => Some(error),
+            _ => None,
+        })
+        .await
+    }
+
+    pub async fn stats(&mut self, call: CallId, mut enough: impl FnMut(&PeerStats) -> bool) -> PeerStats {
+        self.wait("statistics", |event| match event {
+            Event::Stats { call: of, stats } if of == call && enough(&stats) => Some(stats),
+            _ => None,
+        })
+        .await
+    }
+
+    pub async fn close(&mut self, call: CallId) -> Teardown {
+        self.media.send(Command::Close { call }).await;
+        self.wait("the end of a call", |event| match event {
+            Event::Closed { call: of, teardown } if of == call => Some(teardown),
+            _ => None,
+        })
+        .await
+    }
+}
+
+/// Who calls.
+pub struct Caller {
+    pub handle: CallerHandle,
+    pub events: mpsc::Receiver<CallerEvent>,
+    pub offer: String,
+}
+
+impl Caller {
+    pub async fn start(settings: CallerSettings) -> Self {
+        let (handle, mut events) = caller::start(settings).unwrap();
+        let offer = match soon("an offer", events.recv()).await {
+            Some(CallerEvent::Offer(offer)) => offer,
+            other => panic!("{other:?} instead of an offer"),
+        };
+        Self { handle, events, offer }
+    }
+
+    pub async fn take(&self, answer: &str) {
+        self.handle.answer(sdp::guard_answer(&self.offer, answer).expect("the guard takes the answer")).await;
+    }
+
+    pub async fn wait<T>(&mut self, what: &str, mut wanted: impl FnMut(CallerEvent) -> Option<T>) -> T {
+        soon(what, async {
+            loop {
+                let event = self.events.recv().await.expect("the caller has ended");
+                eprintln!("CALLER {event:?}");
+                if let Some(found) = wanted(event) {
+                    return found;
+                }
+            }
+        })
+        .await
+    }
+
+    pub async fn is(&mut self, event: CallerEvent) {
+        self.wait(&format!("{event:?}"), |got| (got == event).then_some(())).await;
+    }
+
+    /// Ends and returns the last event, with those before it.
+    pub async fn end(mut self) -> Vec<CallerEvent> {
+        let mut rest = Vec::new();
+        let ended = self.handle.end();
+        tokio::pin!(ended);
+        soon("the caller's end", async {
+            loop {
+                tokio::select! {
+                    event = self.events.recv() => match event {
+                        Some(event) => rest.push(event),
+                        None => break,
+                    },
+                    () = &mut ended => {
+                        while let Ok(event) = self.events.try_recv() {
+                            rest.push(event);
+                        }
+                        break;
+                    }
+                }
+            }
+        })
+        .await;
+        rest
+    }
+}
+
+/// Offers to receive picture and sound.
+pub fn watcher() -> CallerSettings {
+    CallerSettings { ice: loopback(), video: true, audio: true, ..CallerSettings::default() }
+}
+
+pub async fn units(from: &mut mpsc::Receiver<AccessUnit>, count: usize) -> Vec<AccessUnit> {
+    soon("pictures", async {
+        let mut units = Vec::new();
+        while units.len() < count {
+            units.push(from.recv().await.expect("the caller has ended"));
+        }
+        units
+    })
+    .await
+}
+
+/// Decodes a byte stream: one hash per picture.
+pub fn decode(units: &[AccessUnit]) -> Vec<u64> {
+    let description = "appsrc name=in format=time caps=video/x-h264,stream-format=byte-stream,alignment=au \
+        ! h264parse ! avdec_h264 output-corrupt=false ! videoconvert ! video/x-raw,format=GRAY8 ! appsink name=out sync=false";
+    let pipeline = gst::parse::launch(description).unwrap().downcast::<gst::Pipeline>().unwrap();
+    let source = pipeline.by_name("in").unwrap().downcast::<gst_app::AppSrc>().unwrap();
+    let sink = pipeline.by_name("out").unwrap().downcast::<gst_app::AppSink>().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    for unit in units {
+        let mut buffer = gst::Buffer::from_slice(unit.data.clone());
+        buffer.get_mut().unwrap().set_pts(gst::ClockTime::from_nseconds(unit.pts.as_nanos() as u64));
+        source.push_buffer(buffer).unwrap();
+    }
+    source.end_of_stream().unwrap();
+    let mut pictures = Vec::new();
+    while let Ok(sample) = sink.pull_sample() {
+        pictures.push(hash(&sample.buffer().unwrap().map_readable().unwrap()));
+    }
+    pipeline.set_state(gst::State::Null).unwrap();
+    pictures
+}
+
+pub fn hash(bytes: &[u8]) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// (threads, file descriptors) of this process.
+pub fn footprint() -> (usize, usize) {
+    let entries = |of: &str| std::fs::read_dir(of).unwrap().count();
+    (entries("/proc/self/task"), entries("/proc/self/fd"))
+}
