@@ -1,2 +1,337 @@
-//! Dialling.
-pub struct DialError; pub struct DialEvent; pub struct DialReport; pub struct DialSettings; pub fn dial() {}
+//! Dialling: callgate as the one who calls, as `callgate call` does it. One task owns the call; others hold a [`Dialled`].
+
+use std::time::Duration;
+
+use nostr::{Keys, PublicKey, RelayUrl};
+use rand::RngCore;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::clock::Clock;
+use crate::media::PeerError;
+use crate::media::caller::{self, CallerEvent, CallerHandle, CallerSettings, CallerStats, Recorded};
+use crate::protocol::{self, Body, CallEnd, CallType, Cipher, EndWord, IceCandidate, Offer, Outgoing, SessionId};
+use crate::sdp::{self, Candidate};
+use crate::signaling::{self, Incoming, Signaling};
+
+/// How long a relay may take to be connected.
+const RELAY_PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait for the words that follow a refusal: they are paced behind it, and may go over another relay.
+const DETAIL_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a relay may take to carry our `call_end`: media has said goodbye itself by then.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// Events that wait to be read; statistics that find no room are dropped, what matters waits.
+const EVENTS: usize = 64;
+
+/// Whom to call, and how.
+#[derive(Debug)]
+pub struct DialSettings {
+    pub keys: Keys,
+    pub to: PublicKey,
+    pub relays: Vec<RelayUrl>,
+    pub cipher: Cipher,
+    /// How long it rings.
+    pub rings: Duration,
+    pub media: CallerSettings,
+}
+
+/// What happens in the call.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DialEvent {
+    /// A relay is connected, the offer is on its way.
+    Ringing { session: SessionId },
+    Answered,
+    /// DTLS is connected, and the certificate is the one that the answer names.
+    Connected,
+    FirstFrame,
+    FirstAudio,
+    /// Once a second while connected.
+    Stats(CallerStats),
+    /// The last event.
+    Ended { why: DialEnd, recorded: Option<Recorded> },
+}
+
+/// How the call ended.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum DialEnd {
+    #[error("hung up")]
+    HungUp,
+    #[error("no relay can be reached")]
+    NoRelay,
+    #[error("the offer cannot be sent: no relay takes it")]
+    NotSent,
+    #[error("no answer: the line may be off, or you may not be on its list")]
+    NoAnswer,
+    #[error("refused{}", detail.as_deref().map(|detail| format!(": {detail}")).unwrap_or_default())]
+    Refused { detail: Option<String> },
+    #[error("the line hung up ({reason}){}", detail.as_deref().map(|detail| format!(": {detail}")).unwrap_or_default())]
+    LineEnded { reason: EndWord, detail: Option<String> },
+    #[error("the line's answer is of no use: {0}")]
+    BadAnswer(sdp::SdpReject),
+    #[error("the connection failed: {0}")]
+    Media(PeerError),
+}
+
+/// Why a call cannot even begin.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    #[error(transparent)]
+    Media(#[from] crate::media::StartError),
+    #[error(transparent)]
+    Signaling(#[from] signaling::StartError),
+}
+
+/// A call that we make. Dropping it vanishes without a word; [`Dialled::hang_up`] is the polite way.
+#[derive(Debug)]
+pub struct Dialled {
+    hang_up: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Dialled {
+    /// Hangs up; [`DialEvent::Ended`] follows.
+    pub fn hang_up(&self) {
+        self.hang_up.cancel();
+    }
+}
+
+impl Drop for Dialled {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Calls.
+///
+/// # Errors
+/// [`DialError`] when media or signaling cannot start; everything later comes as [`DialEvent::Ended`].
+pub async fn dial(settings: DialSettings) -> Result<(Dialled, mpsc::Receiver<DialEvent>), DialError> {
+    let (signaling, incoming) = signaling::start(signaling::Settings {
+        relays: settings.relays,
+        keys: vec![settings.keys.clone()],
+        memory: std::sync::Arc::new(signaling::memory::Forgetful::default()),
+    })
+    .await?;
+    let (peer, media) = caller::start(settings.media)?;
+    let (events, told) = mpsc::channel(EVENTS);
+    let hang_up = CancellationToken::new();
+    let dialling = Dialling {
+        keys: settings.keys,
+        to: settings.to,
+        cipher: settings.cipher,
+        call_type: CallType::Video,
+        rings: settings.rings,
+        session: new_session(),
+        signaling,
+        clock: Clock::start(),
+        events,
+        recorded: None,
+    };
+    let task = tokio::spawn(dialling.run(peer, media, incoming, hang_up.clone()));
+    Ok((Dialled { hang_up, task }, told))
+}
+
+fn new_session() -> SessionId {
+    let mut bytes = [0u8; 16];
+    rand::rng().fill_bytes(&mut bytes);
+    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    text.parse().expect("hex digits are a session id") // invariant: 32 printable characters
+}
+
+struct Dialling {
+    keys: Keys,
+    to: PublicKey,
+    cipher: Cipher,
+    call_type: CallType,
+    rings: Duration,
+    session: SessionId,
+    signaling: Signaling,
+    clock: Clock,
+    events: mpsc::Sender<DialEvent>,
+    recorded: Option<Recorded>,
+}
+
+/// What the other side's signal means to the call.
+enum Heard {
+    Nothing,
+    Answer(String),
+    Refused,
+    Candidate(Candidate),
+    Ended(CallEnd),
+}
+
+impl Dialling {
+    async fn run(
+        mut self,
+        peer: CallerHandle,
+        mut media: mpsc::Receiver<CallerEvent>,
+        mut incoming: mpsc::Receiver<Incoming>,
+        hang_up: CancellationToken,
+    ) {
+        let why = tokio::select! {
+            biased;
+            () = hang_up.cancelled() => DialEnd::HungUp,
+            why = self.talk(&peer, &mut media, &mut incoming) => why,
+        };
+        // The other side's own words need no answer; in every other case it is told.
+        let farewell = match &why {
+            DialEnd::HungUp | DialEnd::Media(_) | DialEnd::BadAnswer(_) => Some(EndWord::UserLeft),
+            DialEnd::NoAnswer => Some(EndWord::Timeout),
+            DialEnd::NoRelay | DialEnd::NotSent | DialEnd::Refused { .. } | DialEnd::LineEnded { .. } => None,
+        };
+        let told = farewell.and_then(|reason| {
+            let timestamp = self.clock.now().unix_seconds();
+            self.send(Body::End(CallEnd { reason, detail: None, timestamp })).ok()
+        });
+        let listening = async {
+            while let Some(event) = media.recv().await {
+                if let CallerEvent::Ended { recorded, .. } = event {
+                    self.recorded = recorded;
+                }
+            }
+        };
+        tokio::join!(peer.end(), listening);
+        if let Some(delivery) = told {
+            // Media has said goodbye already: a relay that is slow to take ours changes nothing.
+            let _ = tokio::time::timeout(FAREWELL, delivery.outcome()).await;
+        }
+        self.signaling.shut_down();
+        let recorded = self.recorded;
+        self.tell(DialEvent::Ended { why, recorded }).await;
+    }
+
+    async fn talk(
+        &mut self,
+        peer: &CallerHandle,
+        media: &mut mpsc::Receiver<CallerEvent>,
+        incoming: &mut mpsc::Receiver<Incoming>,
+    ) -> DialEnd {
+        if tokio::time::timeout(RELAY_PATIENCE, self.signaling.connected()).await.is_err() {
+            return DialEnd::NoRelay;
+        }
+        let offer = loop {
+            match media.recv().await {
+                Some(CallerEvent::Offer(sdp)) => break sdp,
+                Some(CallerEvent::Failed(error)) => return DialEnd::Media(error),
+                Some(_) => {}
+                None => return DialEnd::Media(PeerError::GStreamer("no offer was made".to_owned())),
+            }
+        };
+        let Ok(delivery) = self.send(Body::Offer(Offer {
+            sdp: offer.clone(),
+            timestamp: self.clock.now().unix_seconds(),
+            expires_in: self.rings.as_secs(),
+            rtc_servers: Vec::new(),
+        })) else {
+            return DialEnd::NotSent;
+        };
+        self.tell(DialEvent::Ringing { session: self.session.clone() }).await;
+        let mut delivery = Box::pin(delivery.outcome());
+        let mut sent = false;
+        let mut answered = false;
+        let mut refused = false;
+        let mut patience = Instant::now() + self.rings;
+        loop {
+            tokio::select! {
+                biased;
+                outcome = &mut delivery, if !sent => match outcome {
+                    Ok(_) => sent = true,
+                    Err(_) => return DialEnd::NotSent,
+                },
+                heard = incoming.recv() => match heard.map_or(Heard::Nothing, |incoming| self.heard(&incoming)) {
+                    Heard::Nothing => {}
+                    Heard::Answer(_) if answered || refused => {}
+                    Heard::Answer(answer) => match sdp::guard_answer(&offer, &answer) {
+                        Ok(answer) => {
+                            answered = true;
+                            peer.answer(answer).await;
+                            self.tell(DialEvent::Answered).await;
+                        }
+                        Err(reject) => return DialEnd::BadAnswer(reject),
+                    },
+                    Heard::Refused => {
+                        refused = true;
+                        patience = Instant::now() + DETAIL_PATIENCE;
+                    }
+                    Heard::Candidate(candidate) => peer.add_candidate(candidate),
+                    Heard::Ended(end) if refused => return DialEnd::Refused { detail: end.detail },
+                    Heard::Ended(end) => return DialEnd::LineEnded { reason: end.reason, detail: end.detail },
+                },
+                event = media.recv() => match event {
+                    Some(event) => if let Some(end) = self.media_event(event).await { return end },
+                    None => return DialEnd::Media(PeerError::GStreamer("media is gone".to_owned())),
+                },
+                () = tokio::time::sleep_until(patience), if !answered => {
+                    return if refused { DialEnd::Refused { detail: None } } else { DialEnd::NoAnswer };
+                }
+            }
+        }
+    }
+
+    /// Tells what happened to our media; how it ended the call, if it did.
+    async fn media_event(&mut self, event: CallerEvent) -> Option<DialEnd> {
+        match event {
+            CallerEvent::Offer(_) => {}
+            CallerEvent::LateCandidate { candidate, mid, index } => {
+                let candidate = IceCandidate {
+                    candidate,
+                    sdp_mid: Some(mid),
+                    sdp_mline_index: Some(index),
+                    timestamp: self.clock.now().unix_seconds(),
+                };
+                // The other side may find us without it: peer-reflexive candidates form.
+                drop(self.send(Body::Candidate(candidate)));
+            }
+            CallerEvent::Connected => self.tell(DialEvent::Connected).await,
+            CallerEvent::FirstFrame => self.tell(DialEvent::FirstFrame).await,
+            CallerEvent::FirstAudio => self.tell(DialEvent::FirstAudio).await,
+            CallerEvent::Stats(stats) => {
+                // A reader who is behind wants the next one, not this one.
+                let _ = self.events.try_send(DialEvent::Stats(stats));
+            }
+            CallerEvent::Failed(error) => return Some(DialEnd::Media(error)),
+            CallerEvent::Ended { recorded, .. } => {
+                self.recorded = recorded;
+                return Some(DialEnd::Media(PeerError::ClosedByCaller));
+            }
+        }
+        None
+    }
+
+    /// Reads a signal; only the one whom we call has a say.
+    fn heard(&self, incoming: &Incoming) -> Heard {
+        let envelope = &incoming.envelope;
+        if envelope.from != self.to || envelope.session != self.session {
+            return Heard::Nothing;
+        }
+        match protocol::open(envelope.clone(), &incoming.event, &self.keys).map(|signal| signal.body) {
+            Ok(Body::Answer(answer)) if answer.accepted => Heard::Answer(answer.sdp),
+            Ok(Body::Answer(_)) => Heard::Refused,
+            Ok(Body::Candidate(ice)) => match Candidate::read(&ice.candidate) {
+                Ok(Some(candidate)) => Heard::Candidate(candidate),
+                Ok(None) | Err(_) => Heard::Nothing,
+            },
+            Ok(Body::End(end)) => Heard::Ended(end),
+            Ok(Body::Offer(_)) | Err(_) => Heard::Nothing,
+        }
+    }
+
+    fn send(&self, body: Body) -> Result<signaling::Delivery, signaling::PublishError> {
+        self.signaling.publish(Outgoing {
+            from: self.keys.public_key(),
+            to: self.to,
+            session: self.session.clone(),
+            call_type: self.call_type,
+            cipher: self.cipher,
+            body,
+            expiration: self.clock.now().plus(2_000).unix_seconds() + self.rings.as_secs(),
+        })
+    }
+
+    /// The reader may be gone: the call goes on until it is hung up.
+    async fn tell(&self, event: DialEvent) {
+        let _ = self.events.send(event).await;
+    }
+}

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
-pub use dial::{DialError, DialEvent, DialReport, DialSettings, dial};
+pub use dial::{DialEnd, DialError, DialEvent, DialSettings, Dialled, dial};
 
 use self::board::Board;
 use self::clock::Clock;
@@ -102,7 +102,7 @@ pub async fn start(settings: Settings) -> Result<(Gateway, Running), StartError>
         lines: settings.lines.iter().map(line_settings).collect(),
         ice: settings.ice,
     })
-    ?;
+?;
     let (signaling, incoming) = signaling::start(signaling::Settings {
         relays: settings.relays.clone(),
         keys: settings.lines.iter().map(|line| line.keys.clone()).collect(),
@@ -160,7 +160,7 @@ impl Gateway {
     /// What was counted since the start, by name.
     pub fn counters(&self) -> BTreeMap<String, u64> {
         let mut counts = self.facts.counts();
-        let signaling = self.signaling.counters();
+        let signaling = self.signaling.counters().borrow().clone();
         counts.insert("events_taken".to_owned(), signaling.taken);
         for (reason, count) in signaling.dropped {
             *counts.entry(format!("dropped_{reason}")).or_default() += count;

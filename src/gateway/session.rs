@@ -218,7 +218,7 @@ impl Session {
 fn end_of_peer(error: PeerError) -> EndReason {
     match error {
         PeerError::FingerprintMismatch => EndReason::FingerprintMismatch,
-        PeerError::IceFailed => EndReason::NeverConnected,
+        PeerError::IceFailed | PeerError::DtlsFailed => EndReason::NeverConnected,
         PeerError::ConsentLost | PeerError::ClosedByCaller => EndReason::CallerGone,
         PeerError::GStreamer(text) => EndReason::Internal(text),
     }

@@ -159,6 +159,24 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The call that it concerns, if it concerns one.
+    pub fn call(&self) -> Option<CallId> {
+        match self {
+            Self::SourceReady { call, .. }
+            | Self::SourceFailed { call, .. }
+            | Self::AnswerReady { call, .. }
+            | Self::LateCandidate { call, .. }
+            | Self::Secured { call }
+            | Self::FirstMedia { call }
+            | Self::Stats { call, .. }
+            | Self::PeerFailed { call, .. }
+            | Self::Closed { call, .. } => Some(*call),
+            Self::Line { .. } => None,
+        }
+    }
+}
+
 /// What a line's source is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceState {
