@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
 use callgate::cli::{self, Cli, LogStyle};
+use callgate::signaling::NOISY_LOG_TARGETS;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -28,7 +29,10 @@ fn start_logging(cli: &Cli) {
         1 => "info,callgate=debug",
         _ => "debug,callgate=trace",
     };
-    let filter = EnvFilter::try_from_env("CALLGATE_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
+    let chosen = std::env::var("CALLGATE_LOG").unwrap_or_else(|_| usual.to_owned());
+    // Whatever is chosen: these log whole messages.
+    let quiet = NOISY_LOG_TARGETS.map(|target| format!("{target}=off")).join(",");
+    let filter = EnvFilter::new(format!("{chosen},{quiet}"));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match cli.log {
         LogStyle::Human => logs.with_ansi(io::stderr().is_terminal()).init(),

@@ -6,8 +6,13 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use nostr::{Keys, PublicKey, RelayUrl};
 
+use tokio::time::Instant;
+
+use super::progress::Show;
 use super::{Exit, Failure, Outcome, arguments};
 use crate::config::read_key_file;
+use crate::gateway::{DialEnd, DialEvent, DialSettings, dial};
+use crate::media::caller::{CallerSettings, Recorded};
 use crate::protocol::Cipher;
 
 #[derive(Debug, Args)]
@@ -77,7 +82,75 @@ impl CallArgs {
     }
 }
 
+/// How long an offer rings.
+const RINGS: Duration = Duration::from_secs(60);
+
 pub(super) fn call(args: &CallArgs) -> Outcome {
-    let CallPlan { callee, relays, keys, cipher, lasts } = args.plan()?;
-    todo!("the call {:?}", (callee, relays, keys, cipher, lasts))
+    let plan = args.plan()?;
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::new(Exit::Software, error))?;
+    let outcome = runtime.block_on(talk(args, plan));
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn talk(args: &CallArgs, plan: CallPlan) -> Outcome {
+    let settings = DialSettings {
+        keys: plan.keys,
+        to: plan.callee,
+        relays: plan.relays,
+        cipher: plan.cipher,
+        rings: RINGS,
+        media: CallerSettings {
+            video: true,
+            audio: true,
+            send_test_media: args.send,
+            record: args.record.clone(),
+            ..CallerSettings::default()
+        },
+    };
+    let mut show = Show::new(args.json);
+    let (dialled, mut events) = dial(settings).await.map_err(|error| Failure::new(Exit::Unavailable, error))?;
+    // Far enough to be never, near enough not to overflow the clock.
+    let mut until = Instant::now() + Duration::from_secs(365 * 24 * 3600);
+    let mut flowed = false;
+    loop {
+        let event = tokio::select! {
+            biased;
+            _ = tokio::signal::ctrl_c() => {
+                dialled.hang_up();
+                continue;
+            }
+            () = tokio::time::sleep_until(until), if !dialled.hanging_up() => {
+                dialled.hang_up();
+                continue;
+            }
+            event = events.recv() => event,
+        };
+        let Some(event) = event else {
+            return Err(Failure::words(Exit::Software, "the call's task died"));
+        };
+        show.event(&event);
+        match event {
+            DialEvent::FirstFrame | DialEvent::FirstAudio if !flowed => {
+                flowed = true;
+                if let Some(lasts) = plan.lasts {
+                    until = Instant::now() + lasts;
+                }
+            }
+            DialEvent::Ended { why, recorded } => return ended(&why, recorded, flowed),
+            _ => {}
+        }
+    }
+}
+
+fn ended(why: &DialEnd, recorded: Option<Recorded>, flowed: bool) -> Outcome {
+    if recorded.is_some_and(|recorded| !recorded.whole) {
+        return Err(Failure::words(Exit::IoError, "the recording is not whole"));
+    }
+    match why {
+        _ if flowed => Ok(Exit::Success),
+        DialEnd::HungUp => Ok(Exit::Failed),
+        DialEnd::NoRelay | DialEnd::NotSent => Err(Failure::words(Exit::Unavailable, why)),
+        _ => Err(Failure::words(Exit::Failed, why)),
+    }
 }

@@ -1,19 +1,88 @@
 //! `callgate demo`: a test camera behind real RTSP, a relay, one line and the page to call it from.
 
-use clap::Args;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 
-use super::Outcome;
+use clap::Args;
+use nostr::Keys;
+
+use super::serve::relay_fields;
+use super::{Exit, Failure, Outcome, daemon};
+use crate::call::{Access, AccessPolicy, Refuse};
+use crate::config::{Config, DEFAULT_IDLE, Http, Line, LineKey};
+use crate::endpoint::Endpoint;
+use crate::media::demo_camera::{DemoCamera, DemoSettings};
 
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// The port of the page, on this machine only; 0 for any that is free
-    #[arg(long, value_name = "PORT", default_value_t = 8080)]
-    pub port: u16,
-    /// The port of the relay, on this machine only; 0 for any that is free
-    #[arg(long, value_name = "PORT", default_value_t = 7777)]
-    pub relay_port: u16,
+    /// The port of the page, on this machine only; 0 for any that is free. When absent: 8080, or any if that is taken
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// The port of the relay, on this machine only; 0 for any that is free. When absent: 7777, or any if that is taken
+    #[arg(long, value_name = "PORT")]
+    pub relay_port: Option<u16>,
 }
 
+const USUAL_PORT: u16 = 8080;
+const USUAL_RELAY_PORT: u16 = 7777;
+
 pub(super) fn demo(args: &DemoArgs) -> Outcome {
-    todo!("the demo at {} and {}", args.port, args.relay_port)
+    let camera = DemoCamera::start(DemoSettings {
+        stamp: true,
+        width: 1280,
+        height: 720,
+        bitrate: 2000,
+        ..DemoSettings::default()
+    })
+    .map_err(|error| Failure::new(Exit::Unavailable, error))?;
+    let folder = Folder::make()?;
+    let mut config = Config::new(&folder.0);
+    config.nostr.embedded_relay = Some(local(args.relay_port, USUAL_RELAY_PORT));
+    config.http = Some(Http { listen: local(args.port, USUAL_PORT), token: None });
+    config.lines.push(Line {
+        name: "demo".to_owned(),
+        key: LineKey::Given(Keys::generate()),
+        play: Endpoint::Rtsp { url: camera.url().clone(), transport: crate::endpoint::RtspTransport::Tcp },
+        // Only this machine reaches the relay.
+        access: AccessPolicy { access: Access::Anyone, refuse: Refuse::Silent },
+        keep_warm: false,
+        idle: DEFAULT_IDLE,
+    });
+    daemon::run(config, |ready| {
+        if let (Some(page), Some(line)) = (ready.page, ready.lines.first()) {
+            println!("A test camera is at {}, and can be called as {}.", line.endpoint, line.npub);
+            println!("Open this page and press Call; Ctrl-C ends the demo:");
+            println!("http://{page}/#npub={}&name={}&{}", line.npub, line.name, relay_fields(&line.relays));
+        }
+    })
+}
+
+/// A port that was asked for, or the usual one if nobody has it.
+fn local(asked: Option<u16>, usual: u16) -> SocketAddr {
+    let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    match asked {
+        Some(port) => at(port),
+        None if TcpListener::bind(at(usual)).is_ok() => at(usual),
+        None => at(0),
+    }
+}
+
+/// A folder that goes with the demo.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make() -> Result<Self, Failure> {
+        let path = std::env::temp_dir().join(format!("callgate-demo-{}", Keys::generate().public_key()));
+        std::fs::create_dir(&path).map_err(|error| {
+            Failure::words(Exit::CannotCreate, format_args!("{} cannot be made: {error}", path.display()))
+        })?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // A demo that leaves a call log in the temporary folder has harmed nobody.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }

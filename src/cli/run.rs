@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::Outcome;
 use super::arguments::ConfigArg;
+use super::daemon::{self, ReadyLine};
 use crate::config;
 
 #[derive(Debug, Args)]
@@ -17,5 +18,14 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    todo!("the gateway of {} lines", config.lines.len())
+    daemon::run(config, |ready| {
+        for line in &ready.lines {
+            println!("{}", line_ready(line));
+        }
+    })
+}
+
+/// `driveway  npub1...  rtsp://***@10.0.0.5/main  wss://relay.example.com`
+pub(super) fn line_ready(line: &ReadyLine) -> String {
+    format!("{}  {}  {}  {}", line.name, line.npub, line.endpoint, line.relays.join(" "))
 }

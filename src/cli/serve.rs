@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Exit, Failure, Outcome, arguments};
+use super::run::line_ready;
+use super::{Exit, Failure, Outcome, arguments, daemon, qr_code};
 use crate::call::{Access, AccessPolicy, Refuse};
 use crate::config::{self, Config, DEFAULT_IDLE, Http, Line, LineKey, read_key_file};
 use crate::endpoint::Endpoint;
@@ -96,5 +97,24 @@ fn usual_data_dir() -> Option<PathBuf> {
 
 pub(super) fn serve(args: &ServeArgs) -> Outcome {
     let config = args.config()?;
-    todo!("the gateway of {} lines", config.lines.len())
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    daemon::run(config, |ready| {
+        for line in &ready.lines {
+            println!("{}", line_ready(line));
+            // An npub always fits a QR code.
+            if let Ok(code) = qr_code(&format!("nostr:{}", line.npub)) {
+                println!("{code}");
+            }
+        }
+        if let (Some(page), Some(line)) = (ready.page, ready.lines.first()) {
+            println!("http://{page}/#npub={}&{}", line.npub, relay_fields(&line.relays));
+        }
+    })
+}
+
+/// The page's fragment fields for these relays.
+pub(super) fn relay_fields(relays: &[String]) -> String {
+    relays.iter().map(|relay| format!("relay={relay}")).collect::<Vec<_>>().join("&")
 }

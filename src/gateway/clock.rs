@@ -15,7 +15,10 @@ pub struct Clock {
 
 impl Clock {
     pub fn start() -> Self {
-        Self { started: Instant::now(), unix_at_start: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() }
+        Self {
+            started: Instant::now(),
+            unix_at_start: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+        }
     }
 
     pub fn now(&self) -> Millis {

@@ -41,7 +41,9 @@ pub struct DialSettings {
 #[derive(Debug, Clone, PartialEq)]
 pub enum DialEvent {
     /// A relay is connected, the offer is on its way.
-    Ringing { session: SessionId },
+    Ringing {
+        session: SessionId,
+    },
     Answered,
     /// DTLS is connected, and the certificate is the one that the answer names.
     Connected,
@@ -50,7 +52,10 @@ pub enum DialEvent {
     /// Once a second while connected.
     Stats(CallerStats),
     /// The last event.
-    Ended { why: DialEnd, recorded: Option<Recorded> },
+    Ended {
+        why: DialEnd,
+        recorded: Option<Recorded>,
+    },
 }
 
 /// How the call ended.
@@ -91,6 +96,10 @@ pub struct Dialled {
 }
 
 impl Dialled {
+    pub fn hanging_up(&self) -> bool {
+        self.hang_up.is_cancelled()
+    }
+
     /// Hangs up; [`DialEvent::Ended`] follows.
     pub fn hang_up(&self) {
         self.hang_up.cancel();

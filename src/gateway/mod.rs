@@ -98,11 +98,8 @@ pub async fn start(settings: Settings) -> Result<(Gateway, Running), StartError>
     let clock = Clock::start();
     let facts = Arc::new(Facts::default());
     let board = Arc::new(Board::default());
-    let (media, media_events) = media::start(media::Settings {
-        lines: settings.lines.iter().map(line_settings).collect(),
-        ice: settings.ice,
-    })
-?;
+    let (media, media_events) =
+        media::start(media::Settings { lines: settings.lines.iter().map(line_settings).collect(), ice: settings.ice })?;
     let (signaling, incoming) = signaling::start(signaling::Settings {
         relays: settings.relays.clone(),
         keys: settings.lines.iter().map(|line| line.keys.clone()).collect(),

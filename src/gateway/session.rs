@@ -79,7 +79,8 @@ pub(super) struct Session {
 pub(super) fn session(id: CallId, line: LineName, call: Call, around: Surroundings) -> (SessionHandle, Session) {
     let (told_to, told) = mpsc::channel(QUEUE);
     let (hang_up_to, hang_up) = watch::channel(None);
-    let session = Session { id, line, call, told, hang_up, around, stats: PeerStats::default(), teardown: None, ended: None };
+    let session =
+        Session { id, line, call, told, hang_up, around, stats: PeerStats::default(), teardown: None, ended: None };
     (SessionHandle { told: told_to, hang_up: hang_up_to }, session)
 }
 
@@ -111,7 +112,11 @@ impl Session {
             let before = self.call.state();
             let actions = self.call.handle(self.around.clock.now(), input);
             if self.call.state() != before {
-                self.around.facts.record(&Fact::CallState { call: self.id, line: &self.line, state: self.call.state() });
+                self.around.facts.record(&Fact::CallState {
+                    call: self.id,
+                    line: &self.line,
+                    state: self.call.state(),
+                });
             }
             self.carry_out(actions).await;
             self.show();
@@ -159,7 +164,9 @@ impl Session {
                 Action::OpenSource => {
                     self.around.media.send(media::Command::OpenSource { call, line: self.line.clone() }).await;
                 }
-                Action::OpenPeer { offer, plan } => self.around.media.send(media::Command::OpenPeer { call, offer, plan }).await,
+                Action::OpenPeer { offer, plan } => {
+                    self.around.media.send(media::Command::OpenPeer { call, offer, plan }).await
+                }
                 Action::AddCandidate(candidate) => {
                     self.around.media.send(media::Command::AddCandidate { call, candidate }).await;
                 }

@@ -116,11 +116,7 @@ pub(super) fn call_record(
 }
 
 pub(super) fn relay_view(relay: &RelayStatus) -> RelayView {
-    RelayView {
-        url: relay.url.to_string(),
-        connected: relay.connected,
-        error: relay.dial_error.map(str::to_owned),
-    }
+    RelayView { url: relay.url.to_string(), connected: relay.connected, error: relay.dial_error.map(str::to_owned) }
 }
 
 fn track(stats: &TrackStats) -> TrackView {

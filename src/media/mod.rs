@@ -31,6 +31,14 @@ impl std::fmt::Display for CallId {
     }
 }
 
+impl std::str::FromStr for CallId {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.trim_start_matches('c').parse().map(Self)
+    }
+}
+
 /// A line's name, as configured.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LineName(pub String);

@@ -1,0 +1,187 @@
+//! What `run`, `serve` and `demo` have in common: a configuration becomes a running gateway, until it is told to stop.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::sync::Arc;
+
+use nostr::ToBech32 as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::{Exit, Failure, Outcome};
+use crate::call;
+use crate::config::{self, Config};
+use crate::gateway::view::{CallView, LineView, RelayView};
+use crate::gateway::{self, Gateway};
+use crate::media::{CallId, IceSettings, LineName, TurnServer};
+use crate::signaling::{Embedded, EmbeddedError};
+use crate::store::Store;
+use crate::web::{self, Token, WebError};
+
+/// A line that can be called.
+pub(super) struct ReadyLine {
+    pub(super) name: String,
+    pub(super) npub: String,
+    /// Redacted.
+    pub(super) endpoint: String,
+    pub(super) relays: Vec<String>,
+}
+
+/// What is up, told once everything is.
+pub(super) struct Ready {
+    pub(super) lines: Vec<ReadyLine>,
+    /// Where the page is.
+    pub(super) page: Option<std::net::SocketAddr>,
+}
+
+/// Runs until SIGTERM or SIGINT: the first hangs up every call politely, the second ends at once.
+pub(super) fn run(config: Config, ready: impl FnOnce(&Ready)) -> Outcome {
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::new(Exit::Software, error))?;
+    let outcome = runtime.block_on(gate(config, ready));
+    // What still runs then is a disk write or a name look-up that nobody waits for.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn gate(config: Config, ready: impl FnOnce(&Ready)) -> Outcome {
+    let store = Arc::new(Store::open(&config.data_dir)?);
+    let (mut term, mut int) = (stop_signal(SignalKind::terminate())?, stop_signal(SignalKind::interrupt())?);
+
+    // Both ports before anything else: a port that is taken is told at once.
+    let embedded = match config.nostr.embedded_relay {
+        Some(address) => Some(Embedded::start(address).await?),
+        None => None,
+    };
+    let token = config.http.as_ref().and_then(|http| http.token.as_ref()).map(|token| Token::new(token.expose()));
+    let listener = match &config.http {
+        Some(http) => Some(web::bind(http.listen, token.as_ref()).await?),
+        None => None,
+    };
+    let page = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+
+    let relays: Vec<_> = embedded.iter().map(Embedded::url).chain(config.nostr.relays.iter().cloned()).collect();
+    let lines = config.lines.iter().map(line).collect::<Result<Vec<_>, Failure>>()?;
+    let told = Ready {
+        lines: lines
+            .iter()
+            .map(|line| ReadyLine {
+                name: line.name.0.clone(),
+                npub: line.keys.public_key().to_bech32().unwrap_or_else(|never| match never {}),
+                endpoint: line.endpoint.to_string(),
+                relays: relays.iter().map(ToString::to_string).collect(),
+            })
+            .collect(),
+        page,
+    };
+    let (gateway, running) =
+        gateway::start(gateway::Settings { lines, limits: limits(&config), ice: ice(&config.ice), relays, store })
+            .await
+            .map_err(|error| Failure::new(Exit::Unavailable, error))?;
+    let stop_web = CancellationToken::new();
+    let web = listener.map(|listener| tokio::spawn(web::serve(listener, gateway.clone(), token, stop_web.clone())));
+    ready(&told);
+    // Whoever waits for the lines may read them through a pipe.
+    let _ = std::io::stdout().flush();
+
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    gateway.drain();
+    tokio::select! {
+        biased;
+        _ = term.recv() => return Err(Failure::words(Exit::Failed, "ended at once, on a second signal")),
+        _ = int.recv() => return Err(Failure::words(Exit::Failed, "ended at once, on a second signal")),
+        () = running.ended() => {}
+    }
+    stop_web.cancel();
+    if let Some(web) = web {
+        // It ends by itself within its grace; a panic in it has been logged.
+        let _ = web.await;
+    }
+    drop(embedded);
+    Ok(Exit::Success)
+}
+
+fn stop_signal(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
+    signal(kind).map_err(|error| Failure::new(Exit::Software, error))
+}
+
+fn line(line: &config::Line) -> Result<gateway::Line, Failure> {
+    Ok(gateway::Line {
+        name: LineName(line.name.clone()),
+        keys: line.key.open()?,
+        endpoint: line.play.clone(),
+        policy: line.access.clone(),
+        idle: line.idle,
+        keep_warm: line.keep_warm,
+    })
+}
+
+fn limits(config: &Config) -> call::Limits {
+    let limits = &config.limits;
+    call::Limits {
+        calls: limits.calls,
+        calls_per_caller: limits.calls_per_caller,
+        offers_per_minute: usize::try_from(limits.offers_per_minute).unwrap_or(usize::MAX),
+    }
+}
+
+fn ice(ice: &config::Ice) -> IceSettings {
+    IceSettings {
+        stun: ice.stun.clone(),
+        turn: ice
+            .turn
+            .iter()
+            .map(|turn| TurnServer {
+                url: turn.url.clone(),
+                username: turn.username.clone(),
+                credential: turn.credential.expose().to_owned(),
+            })
+            .collect(),
+        ports: ice.ports,
+        advertise: ice.advertise.clone(),
+        bind: ice.bind.clone(),
+    }
+}
+
+impl From<EmbeddedError> for Failure {
+    fn from(error: EmbeddedError) -> Self {
+        Self::new(Exit::Config, error)
+    }
+}
+
+impl From<WebError> for Failure {
+    fn from(error: WebError) -> Self {
+        Self::new(Exit::Config, error)
+    }
+}
+
+impl web::Gateway for Gateway {
+    fn lines(&self) -> Vec<LineView> {
+        Gateway::lines(self)
+    }
+
+    fn calls(&self) -> Vec<CallView> {
+        Gateway::calls(self)
+    }
+
+    fn relays(&self) -> Vec<RelayView> {
+        Gateway::relays(self)
+    }
+
+    fn counters(&self) -> BTreeMap<String, u64> {
+        Gateway::counters(self)
+    }
+
+    fn draining(&self) -> bool {
+        Gateway::draining(self)
+    }
+
+    async fn hang_up(&self, id: &str) -> bool {
+        match id.parse::<CallId>() {
+            Ok(call) => Gateway::hang_up(self, call).await,
+            Err(_) => false,
+        }
+    }
+}
