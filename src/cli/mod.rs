@@ -11,7 +11,7 @@ mod lines;
 mod qr;
 mod run;
 mod serve;
-mod table;
+mod text;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 

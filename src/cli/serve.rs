@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Exit, Failure, Outcome, arguments};
-use crate::call::{Access, AccessPolicy, Refuse};
-use crate::config::{self, Config, DEFAULT_IDLE, Http, Line, LineKey, read_key_file};
+use crate::config::{self, Access, AccessPolicy, Config, DEFAULT_IDLE, Http, Line, LineKey, Refuse, read_key_file};
 use crate::endpoint::Endpoint;
 
 #[derive(Debug, Args)]
