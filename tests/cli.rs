@@ -266,7 +266,7 @@ fn lines_tells_what_the_running_gateway_says() {
     });
 
     // When
-    let lines = place.run(&["lines", "-c", "callgate.toml", "--json"]).json();
+    let lines = place.run(&["lines", "-c", "callgate.toml", "--json", "-vvv", "--log", "json"]).json();
 
     // Then
     let request = api.join().unwrap();

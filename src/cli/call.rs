@@ -154,3 +154,23 @@ fn ended(why: &DialEnd, recorded: Option<Recorded>, flowed: bool) -> Outcome {
         _ => Err(Failure::words(Exit::Failed, why)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn arguments_become_a_plan() {
+        let callee = Keys::generate().public_key();
+        let line = format!("callgate call {callee} --relay wss://a --relay ws://b:7777 --alg nip-04 --seconds 5");
+        let Command::Call(args) = Cli::try_parse_from(line.split(' ')).unwrap().command else { panic!() };
+
+        let plan = args.plan().unwrap();
+
+        assert_eq!((plan.callee, plan.relays.len()), (callee, 2));
+        assert_eq!((plan.cipher, plan.lasts), (Cipher::Nip04, Some(Duration::from_secs(5))));
+    }
+}

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::arguments::{self, ConfigArg};
-use super::table::{table, utc};
+use super::text::{say, table, utc};
 use super::{Exit, Outcome};
 use crate::config;
 use crate::store::{CallFilter, CallLog, LoggedCall};
@@ -35,12 +35,12 @@ pub(super) fn calls(args: &CallsArgs) -> Outcome {
         None => Vec::new(),
     };
     if args.json {
-        println!("{}", serde_json::json!({ "calls": calls }));
+        say(serde_json::json!({ "calls": calls }));
     } else if calls.is_empty() {
-        println!("no calls");
+        say("no calls");
     } else {
         let rows: Vec<_> = calls.iter().map(row).collect();
-        print!("{}", table(["ID", "OFFERED (UTC)", "LINE", "CALLER", "TYPE", "LASTED", "SENT", "ENDED"], &rows));
+        say(table(["ID", "OFFERED (UTC)", "LINE", "CALLER", "TYPE", "LASTED", "SENT", "ENDED"], &rows));
     }
     Ok(Exit::Success)
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::arguments::ConfigArg;
+use super::text::{count, say};
 use super::{Exit, Outcome};
 use crate::config;
 
@@ -18,7 +19,7 @@ pub(super) fn check(args: &CheckArgs) -> Outcome {
             for warning in &config.warnings {
                 eprintln!("{warning} (a warning)");
             }
-            println!("{}: good, {}", args.config.file.display(), super::table::count(config.lines.len(), "line"));
+            say(format_args!("{}: good, {}", args.config.file.display(), count(config.lines.len(), "line")));
             Ok(Exit::Success)
         }
         Err(errors) => {

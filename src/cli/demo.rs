@@ -7,9 +7,9 @@ use clap::Args;
 use nostr::Keys;
 
 use super::serve::relay_fields;
+use super::text::say;
 use super::{Exit, Failure, Outcome, daemon};
-use crate::call::{Access, AccessPolicy, Refuse};
-use crate::config::{Config, DEFAULT_IDLE, Http, Line, LineKey};
+use crate::config::{Access, AccessPolicy, Config, DEFAULT_IDLE, Http, Line, LineKey, Refuse};
 use crate::endpoint::Endpoint;
 use crate::media::demo_camera::{DemoCamera, DemoSettings};
 
@@ -50,9 +50,9 @@ pub(super) fn demo(args: &DemoArgs) -> Outcome {
     });
     daemon::run(config, |ready| {
         if let (Some(page), Some(line)) = (ready.page, ready.lines.first()) {
-            println!("A test camera is at {}, and can be called as {}.", line.endpoint, line.npub);
+            say(format_args!("A test camera is at {}, and can be called as {}.", line.endpoint, line.npub));
             println!("Open this page and press Call; Ctrl-C ends the demo:");
-            println!("http://{page}/#npub={}&name={}&{}", line.npub, line.name, relay_fields(&line.relays));
+            say(format_args!("http://{page}/#npub={}&name={}&{}", line.npub, line.name, relay_fields(&line.relays)));
         }
     })
 }

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use nostr::Keys;
 use nostr::nips::nip19::{Nip19Profile, ToBech32 as _};
 
+use super::text::say;
 use super::{Exit, Outcome, arguments};
 use crate::config::{create_key_file, read_key_file};
 
@@ -53,12 +54,12 @@ fn show(keys: &Keys, relays: &[String], json: bool) -> Outcome {
     let nprofile =
         if relays.is_empty() { None } else { Nip19Profile::new(key, relays.iter().cloned()).to_bech32().ok() };
     if json {
-        println!("{}", serde_json::json!({ "npub": npub, "hex": key.to_hex(), "nprofile": nprofile }));
+        say(serde_json::json!({ "npub": npub, "hex": key.to_hex(), "nprofile": nprofile }));
     } else {
-        println!("npub:     {npub}");
-        println!("hex:      {}", key.to_hex());
+        say(format_args!("npub:     {npub}"));
+        say(format_args!("hex:      {}", key.to_hex()));
         if let Some(nprofile) = nprofile {
-            println!("nprofile: {nprofile}");
+            say(format_args!("nprofile: {nprofile}"));
         }
     }
     Ok(Exit::Success)

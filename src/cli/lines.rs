@@ -8,7 +8,7 @@ use nostr::nips::nip19::ToBech32 as _;
 use serde::{Deserialize, Serialize};
 
 use super::arguments::ConfigArg;
-use super::table::table;
+use super::text::{say, table};
 use super::{Exit, Outcome};
 use crate::config::{self, Config, Http};
 
@@ -53,11 +53,11 @@ pub(super) fn lines(args: &LinesArgs) -> Outcome {
     let live = config.http.as_ref().and_then(ask);
     let lines = shown(&config, live.as_ref());
     if args.json {
-        println!("{}", serde_json::json!({ "running": live.is_some(), "lines": lines }));
+        say(serde_json::json!({ "running": live.is_some(), "lines": lines }));
         return Ok(Exit::Success);
     }
     let rows: Vec<_> = lines.into_iter().map(row).collect();
-    print!("{}", table(["NAME", "NPUB", "ENDPOINT", "RELAYS", "STATE", "CALLERS"], &rows));
+    say(table(["NAME", "NPUB", "ENDPOINT", "RELAYS", "STATE", "CALLERS"], &rows));
     if live.is_none() && config.http.is_some() {
         eprintln!("the gateway does not answer: this is the configuration alone");
     }

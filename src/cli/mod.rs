@@ -13,7 +13,7 @@ mod progress;
 mod qr;
 mod run;
 mod serve;
-mod table;
+mod text;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 

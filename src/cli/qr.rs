@@ -4,14 +4,15 @@ use qrcode::render::unicode::Dense1x2;
 use qrcode::types::QrError;
 use qrcode::{EcLevel, QrCode};
 
-/// A QR code in half blocks, two modules to a character, dark on light as scanners expect it on a dark terminal; with its quiet zone.
+/// A QR code in half blocks, two modules to a character, with its quiet zone. Blocks are its light modules: a terminal's text is
+/// bright on dark more often than not, and scanners read the inverse too.
 ///
 /// # Errors
 /// When the text is too long for a QR code (2953 bytes).
 pub fn qr_code(text: &str) -> Result<String, QrError> {
     // Low correction keeps the code small enough for 80 columns; a screen is neither torn nor stained.
     let code = QrCode::with_error_correction_level(text, EcLevel::L)?;
-    Ok(code.render::<Dense1x2>().dark_color(Dense1x2::Dark).light_color(Dense1x2::Light).build())
+    Ok(code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build())
 }
 
 #[cfg(test)]
@@ -24,6 +25,7 @@ mod tests {
         let code = qr_code(&text).unwrap();
         assert!(code.lines().all(|line| line.chars().count() <= 80), "{code}");
         assert!(code.lines().count() <= 40);
+        assert!(code.lines().next().unwrap().chars().all(|c| c == '█'), "the quiet zone is light");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use clap::Args;
 use super::Outcome;
 use super::arguments::ConfigArg;
 use super::daemon::{self, ReadyLine};
+use super::text::say;
 use crate::config;
 
 #[derive(Debug, Args)]
@@ -20,7 +21,7 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
     }
     daemon::run(config, |ready| {
         for line in &ready.lines {
-            println!("{}", line_ready(line));
+            say(line_ready(line));
         }
     })
 }

@@ -6,15 +6,17 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::run::line_ready;
+use super::text::say;
 use super::{Exit, Failure, Outcome, arguments, daemon, qr_code};
-use crate::call::{Access, AccessPolicy, Refuse};
-use crate::config::{self, Config, DEFAULT_IDLE, Http, Line, LineKey, read_key_file};
+use crate::config::{
+    self, Access, AccessPolicy, Config, DEFAULT_IDLE, Http, Line, LineKey, Refuse, Secret, read_key_file,
+};
 use crate::endpoint::Endpoint;
 
 #[derive(Debug, Args)]
 pub struct ServeArgs {
     /// What the caller sees and hears, such as rtsp://10.0.0.5/main
-    pub play: String,
+    pub play: Secret,
     /// Who may call; give it again for more, or "*" for anyone
     #[arg(long, value_name = "NPUB", required = true)]
     pub allow: Vec<String>,
@@ -47,7 +49,7 @@ impl ServeArgs {
         let usage = |option: &str, problem: &dyn std::fmt::Display| {
             Failure::words(Exit::Usage, format_args!("{option}: {problem}"))
         };
-        let play = self.play.parse::<Endpoint>().map_err(|error| usage("PLAY", &error))?;
+        let play = self.play.expose().parse::<Endpoint>().map_err(|error| usage("PLAY", &error))?;
         let name = config::parse_line_name(&self.name).map_err(|problem| usage("--name", &problem))?;
         let access = match self.allow.as_slice() {
             [star] if star == "*" => Access::Anyone,
@@ -102,14 +104,14 @@ pub(super) fn serve(args: &ServeArgs) -> Outcome {
     }
     daemon::run(config, |ready| {
         for line in &ready.lines {
-            println!("{}", line_ready(line));
+            say(line_ready(line));
             // An npub always fits a QR code.
             if let Ok(code) = qr_code(&format!("nostr:{}", line.npub)) {
-                println!("{code}");
+                say(code);
             }
         }
         if let (Some(page), Some(line)) = (ready.page, ready.lines.first()) {
-            println!("http://{page}/#npub={}&{}", line.npub, relay_fields(&line.relays));
+            say(format_args!("http://{page}/#npub={}&{}", line.npub, relay_fields(&line.relays)));
         }
     })
 }
@@ -117,4 +119,44 @@ pub(super) fn serve(args: &ServeArgs) -> Outcome {
 /// The page's fragment fields for these relays.
 pub(super) fn relay_fields(relays: &[String]) -> String {
     relays.iter().map(|relay| format!("relay={relay}")).collect::<Vec<_>>().join("&")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use crate::config::LineKey;
+
+    fn config_of(arguments: &str) -> (String, Result<Config, Failure>) {
+        let cli = Cli::try_parse_from(arguments.split(' ')).unwrap();
+        let shown = format!("{cli:?}");
+        let Command::Serve(args) = cli.command else { panic!() };
+        (shown, args.config())
+    }
+
+    #[test]
+    fn arguments_say_what_a_configuration_says() {
+        let (shown, config) = config_of(
+            "callgate serve rtsp://u:hunter2@h/main --allow * --relay wss://relay.example.com --data-dir /nowhere/data \
+             --listen 127.0.0.1:8080",
+        );
+        let config = config.unwrap();
+
+        assert!(!shown.contains("hunter2"));
+        assert_eq!(config.data_dir, PathBuf::from("/nowhere/data"));
+        assert_eq!((config.nostr.relays.len(), config.nostr.embedded_relay), (1, None));
+        assert_eq!(config.http.unwrap().listen.port(), 8080);
+        let line = &config.lines[0];
+        assert_eq!(line.play.to_string(), "rtsp://***@h/main");
+        assert_eq!(line.access.access, Access::Anyone);
+        assert_eq!(line.key, LineKey::ToGenerate("/nowhere/data/keys/camera.nsec".into()));
+    }
+
+    #[test]
+    fn without_any_relay_one_is_run_on_this_machine() {
+        let (_, config) = config_of("callgate serve test:// --allow * --data-dir /nowhere/data");
+        assert!(config.unwrap().nostr.embedded_relay.unwrap().ip().is_loopback());
+    }
 }

@@ -25,7 +25,7 @@ pub use schema::{Key, Section, Since, sections};
 use secret::read_secret_file;
 pub use secret::{Secret, read_token_file};
 
-use crate::call::AccessPolicy;
+pub use crate::call::{Access, AccessPolicy, Refuse};
 use crate::endpoint::Endpoint;
 
 /// Everything that a daemon is told.

@@ -132,7 +132,7 @@ pub enum Problem {
     #[error("no [[line]]: there is nothing to call")]
     NoLine,
     #[error("{0}")]
-    Endpoint(#[from] EndpointError),
+    Endpoint(EndpointError),
     #[error("{0}")]
     Key(KeyError),
     #[error("{} is not a folder", .0.display())]

@@ -11,13 +11,15 @@ use super::Problem;
 pub struct Secret(String);
 
 impl Secret {
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
     /// The text itself: for the one place that needs it, never for a log or an error.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
     }
 }
 

@@ -124,8 +124,8 @@ fn test_pattern(url: &Url) -> Result<TestPattern, EndpointError> {
         let number: u32 = value.parse().map_err(|_| bad())?;
         // 4:2:0 pictures have even sides; the upper bounds keep a mistyped address from eating the machine.
         let (slot, good) = match name {
-            "width" => (&mut pattern.width, (64..=3840).contains(&number) && number % 2 == 0),
-            "height" => (&mut pattern.height, (64..=2160).contains(&number) && number % 2 == 0),
+            "width" => (&mut pattern.width, (64..=3840).contains(&number) && number.is_multiple_of(2)),
+            "height" => (&mut pattern.height, (64..=2160).contains(&number) && number.is_multiple_of(2)),
             "fps" => (&mut pattern.fps, (1..=60).contains(&number)),
             // The telephone's band: whatever codec carries it, the tone survives.
             "tone" => (&mut pattern.tone, number == 0 || (20..=3400).contains(&number)),

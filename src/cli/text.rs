@@ -1,4 +1,12 @@
-//! Plain text tables for a terminal.
+//! What commands print.
+
+use std::fmt::Display;
+use std::io::{self, Write as _};
+
+/// Prints a line on stdout. A reader that left (`callgate calls | head`) is no failure of ours.
+pub(super) fn say(text: impl Display) {
+    let _ = writeln!(io::stdout(), "{text}");
+}
 
 /// Rows under their headings, each column as wide as its widest cell. What would move the cursor is made visible.
 pub(super) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
@@ -11,13 +19,14 @@ pub(super) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -
             *width = cell.chars().count().max(*width);
         }
     }
-    let mut text = String::new();
-    for row in &rows {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
+    let lines: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+            cells.join("  ").trim_end().to_owned()
+        })
+        .collect();
+    lines.join("\n")
 }
 
 /// Details and session ids come from strangers: no escape sequence of theirs reaches the terminal.
@@ -62,6 +71,6 @@ mod tests {
     #[test]
     fn a_stranger_cannot_move_the_cursor() {
         let shown = table(["A", "B"], &[["x\u{1b}[2J".into(), "1".into()], ["yy".into(), "22".into()]]);
-        assert_eq!(shown, "A      B\nx\u{fffd}[2J  1\nyy     22\n");
+        assert_eq!(shown, "A      B\nx\u{fffd}[2J  1\nyy     22");
     }
 }

@@ -1,0 +1,71 @@
+//! The documentation and the configuration agree.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use callgate::config::{self, Problem, Since};
+
+/// An npub that exists, where the documentation has `npub1...`.
+const NPUB: &str = "npub10elfcs4fr0l0r8af98jlmgdh9c8tcxjvz9qkw038js35mp4dma8qzvjptg";
+
+fn read(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What stands in backticks.
+fn quoted(text: &str) -> impl Iterator<Item = String> {
+    text.split('`').skip(1).step_by(2).map(str::to_owned)
+}
+
+/// `nostr` for `[nostr]`, `line` for `[[line]]`.
+fn name_of(header: &str) -> &str {
+    header.trim_matches(['[', ']'])
+}
+
+#[test]
+fn the_readme_names_every_key_and_no_other() {
+    let readme = read("README.md");
+    let part = readme.split("\n## ").find(|part| part.starts_with("Configuration")).unwrap();
+    let mut section = String::new();
+    let mut told = BTreeSet::new();
+    let mut turn = BTreeSet::new();
+    for row in part.lines().filter_map(|line| line.strip_prefix("| ")) {
+        let (first, rest) = row.split_once('|').unwrap();
+        if first.contains("**") {
+            section = quoted(first).next().unwrap();
+            continue;
+        }
+        told.extend(quoted(first).map(|key| (section.clone(), key)));
+        if first.contains("`turn`") {
+            turn.extend(quoted(rest));
+        }
+    }
+
+    let sections = config::sections();
+    let tables: BTreeSet<&str> = sections.iter().map(|section| name_of(section.header)).collect();
+    let usable = sections.iter().flat_map(|section| {
+        let now = section.keys.iter().filter(|key| key.since == Since::Now && !tables.contains(key.name));
+        now.map(|key| (name_of(section.header).to_owned(), key.name.to_owned()))
+    });
+    let (turn_keys, usable): (BTreeSet<_>, BTreeSet<_>) = usable.partition(|(section, _)| section.starts_with("turn"));
+
+    assert_eq!(told, usable, "left: README.md, right: the schema");
+    assert_eq!(turn, turn_keys.into_iter().map(|(_, key)| key).collect(), "left: README.md, right: the schema");
+}
+
+/// Every example is right but for the files that it names, which only its reader has.
+#[test]
+fn every_example_is_a_good_configuration() {
+    let readme = read("README.md");
+    let blocks = readme.split("```toml\n").skip(1).map(|block| block.split("```").next().unwrap().to_owned());
+    let examples: Vec<String> = blocks.chain([read("docker/callgate.toml")]).collect();
+    assert!(examples.len() >= 2, "README.md has no example");
+    for example in examples {
+        let text = example.replace("npub1...", NPUB);
+        let Err(errors) = config::parse(&text, Path::new("example/callgate.toml")) else { continue };
+        let wrong: Vec<_> = errors.0.iter().filter(|error| !matches!(error.problem, Problem::NoSuchFile(_))).collect();
+        assert!(wrong.is_empty(), "{errors}\n{example}");
+    }
+}
