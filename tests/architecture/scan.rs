@@ -91,8 +91,9 @@ pub fn scan(module: &[String], text: &str) -> Source {
             Some(full) => [full, &path.segments[1..]].concat(),
             None => absolute(&path.segments, module),
         };
-        // A name alone that no `use` brought in is a local one.
-        if segments.len() > 1 {
+        // A name alone that no `use` brought in is a local one, or a type from a glob.
+        let type_name = segments[0].starts_with(|c: char| c.is_ascii_uppercase());
+        if segments.len() > 1 || type_name {
             source.paths.insert(Path { line: path.line, segments });
         }
     }

@@ -60,7 +60,7 @@ pub fn meaning(word: &str) -> Option<Meaning> {
         // A path is plain data, asking the file system about it is not.
         "files" => Meaning {
             paths: &["std::fs", "std::env", "tokio::fs"],
-            within: &["File", "OpenOptions"],
+            within: &["File::open", "File::create", "File::create_new", "File::options", "OpenOptions"],
             methods: &["exists", "try_exists", "is_file", "is_dir", "canonicalize", "read_dir"],
             ..nothing
         },
