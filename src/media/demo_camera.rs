@@ -195,6 +195,10 @@ fn server(settings: &DemoSettings, launch: &str, copy: CopyFile) -> gst_rtsp_ser
     let server = gst_rtsp_server::RTSPServer::new();
     server.set_address("127.0.0.1");
     server.set_service(&settings.port.to_string());
+    // Clients are served by the server's own thread: closing one from there is safe, while another thread reads from it is not.
+    if let Some(threads) = server.thread_pool() {
+        threads.set_max_threads(0);
+    }
     let factory = gst_rtsp_server::RTSPMediaFactory::new();
     factory.set_launch(launch);
     factory.set_shared(true);

@@ -181,7 +181,7 @@ impl Reader {
     }
 
     /// Reads on to the next picture for which `wanted` holds.
-    pub fn frame_with(&mut self, wanted: impl Fn(&Frame) -> bool) -> Frame {
+    pub fn frame_with(&mut self, mut wanted: impl FnMut(&Frame) -> bool) -> Frame {
         loop {
             let frame = self.frame();
             if wanted(&frame) {

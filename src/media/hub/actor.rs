@@ -97,6 +97,10 @@ impl Actor<'_> {
                 self.transport_refused = true;
                 continue;
             }
+            if !was_open {
+                // UDP was no better: the next try starts with what the line asks for.
+                self.transport_refused = false;
+            }
             // What was open gets its first try soon, and no call has failed for it.
             tries = if was_open { 0 } else { tries + 1 };
             tracing::info!(line = %self.shared.settings.name, error = %trouble.error, tries, "the source is away");

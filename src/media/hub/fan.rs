@@ -79,9 +79,9 @@ impl Fan {
     }
 
     /// Takes an H.264 access unit (Annex B). The `profile-level-id` in force, once there is one.
-    pub(super) fn video(&self, generation: Generation, buffer: &gst::BufferRef) -> Option<[u8; 3]> {
-        let pts = buffer.pts()?;
-        let mut memory = buffer.all_memory()?;
+    pub(super) fn video(&self, generation: Generation, sample: &gst::Sample) -> Option<[u8; 3]> {
+        let pts = clock_time(sample)?;
+        let mut memory = sample.buffer()?.all_memory()?;
         let mut state = self.of(generation)?;
         let read = read_access_unit(&memory.map_readable().ok()?, &mut state.parameters);
         if let Some(completed) = read.completed {
@@ -111,23 +111,30 @@ impl Fan {
             // Flushing: it is being taken down.
             let _ = transcoder.push_sample(sample);
         }
-        if let (Some(format), Some(memory), Some(pts)) = (format, buffer.all_memory(), buffer.pts()) {
-            let units = audio_units(&memory, Flow::Native(format), format, pts, &mut state.native_clock);
+        if let (Some(format), Some(pts)) = (format, clock_time(sample)) {
+            let units = audio_units(buffer, Flow::Native(format), format, pts, &mut state.native_clock);
             units.iter().for_each(|unit| state.give(unit));
         }
     }
 
     /// Takes a buffer of Opus that was encoded here.
-    pub(super) fn transcoded(&self, buffer: &gst::BufferRef) {
-        let (Some(memory), Some(pts)) = (buffer.all_memory(), buffer.pts()) else { return };
+    pub(super) fn transcoded(&self, sample: &gst::Sample) {
+        let (Some(buffer), Some(pts)) = (sample.buffer(), clock_time(sample)) else { return };
         let mut state = self.lock();
-        let units = audio_units(&memory, Flow::Transcoded, AudioFormat::Opus, pts, &mut state.transcoded_clock);
+        let units = audio_units(buffer, Flow::Transcoded, AudioFormat::Opus, pts, &mut state.transcoded_clock);
         units.iter().for_each(|unit| state.give(unit));
     }
 
     pub(super) fn set_transcoder(&self, input: Option<gst_app::AppSrc>) {
         self.lock().transcoder = input;
     }
+}
+
+/// When a sample was taken, as the system clock says: its running time, since all pipelines have base time 0. Its PTS alone is
+/// not enough (`x264enc` shifts both PTS and segment by 1000 hours).
+fn clock_time(sample: &gst::Sample) -> Option<gst::ClockTime> {
+    let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
+    segment.to_running_time(sample.buffer()?.pts()?)
 }
 
 impl State {

@@ -63,8 +63,8 @@ impl Feed {
         let feed = self.clone();
         let mut told = false;
         sink(move |sample| {
-            let (Some(shared), Some(buffer)) = (feed.shared.upgrade(), sample.buffer()) else { return };
-            let profile_level_id = shared.fan.video(feed.generation, buffer);
+            let Some(shared) = feed.shared.upgrade() else { return };
+            let profile_level_id = shared.fan.video(feed.generation, sample);
             if !told && profile_level_id.is_some() {
                 let caps = sample.caps().and_then(|caps| caps.structure(0));
                 let pixels = |field| {

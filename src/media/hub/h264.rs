@@ -103,16 +103,20 @@ pub(super) struct AccessUnit {
     pub(super) keyframe: bool,
     /// A parameter set differs from the one before: what was cached cannot be decoded with it.
     pub(super) new_parameters: bool,
-    /// The unit with parameter sets put in, when it is an IDR picture that came without them; else it goes as it came.
+    /// The unit with parameter sets put in, when it is an IDR picture that came without them, or without those that are in it
+    /// twice; else it goes as it came.
     pub(super) completed: Option<Vec<u8>>,
 }
 
 /// Reads an access unit, taking note of its parameter sets.
 pub(super) fn read_access_unit(stream: &[u8], sets: &mut ParameterSets) -> AccessUnit {
-    let nals = nals(stream);
+    let mut nals: Vec<&[u8]> = nals(stream).into_iter().map(|nal| &stream[nal]).collect();
+    let count = nals.len();
+    if sets.sets.is_empty() {
+        drop_repeated_parameters(&mut nals);
+    }
     let (mut idr, mut sps, mut pps, mut new_parameters) = (false, false, false, false);
     for nal in &nals {
-        let nal = &stream[nal.clone()];
         match kind(nal) {
             IDR => idr = true,
             SPS => {
@@ -128,24 +132,34 @@ pub(super) fn read_access_unit(stream: &[u8], sets: &mut ParameterSets) -> Acces
     }
     let known = |wanted| sets.sets.iter().any(|set| set.kind == wanted);
     let keyframe = idr && known(SPS) && known(PPS);
-    let completed = (keyframe && !(sps && pps)).then(|| complete(stream, &nals, sets, sps, pps));
+    if keyframe && !(sps && pps) {
+        add_parameters(&mut nals, sets, sps, pps);
+    }
+    let completed = (nals.len() != count).then(|| annex_b(&nals));
     AccessUnit { keyframe, new_parameters, completed }
 }
 
-fn complete(stream: &[u8], nals: &[Range<usize>], sets: &ParameterSets, sps: bool, pps: bool) -> Vec<u8> {
-    // An access unit delimiter, where there is one, comes first (H.264, 7.4.1.2.3); an SPS comes before a PPS that refers to it.
-    let head =
-        nals.iter().take_while(|nal| matches!(kind(&stream[(*nal).clone()]), ACCESS_UNIT_DELIMITER | SPS)).count();
-    let missing =
-        sets.sets.iter().filter(|set| if set.kind == SPS { !sps } else { !pps }).map(|set| set.nal.as_slice());
-    let before = nals[..head].iter().map(|nal| &stream[nal.clone()]);
-    let after = nals[head..].iter().map(|nal| &stream[nal.clone()]);
-    let mut whole = Vec::with_capacity(stream.len() + 256);
-    for nal in before.chain(missing).chain(after) {
-        whole.extend_from_slice(&[0, 0, 0, 1]);
-        whole.extend_from_slice(nal);
+/// `rtph264depay` puts the SDP's parameter sets before the first unit, also when the camera sends them in it.
+fn drop_repeated_parameters(nals: &mut Vec<&[u8]>) {
+    let mut at = 0;
+    while at < nals.len() {
+        if matches!(kind(nals[at]), SPS | PPS) && nals[at + 1..].contains(&nals[at]) {
+            nals.remove(at);
+        } else {
+            at += 1;
+        }
     }
-    whole
+}
+
+fn add_parameters<'a>(nals: &mut Vec<&'a [u8]>, sets: &'a ParameterSets, sps: bool, pps: bool) {
+    // An access unit delimiter, where there is one, comes first (H.264, 7.4.1.2.3); an SPS comes before a PPS that refers to it.
+    let head = nals.iter().take_while(|nal| matches!(kind(nal), ACCESS_UNIT_DELIMITER | SPS)).count();
+    let missing = sets.sets.iter().filter(|set| if set.kind == SPS { !sps } else { !pps });
+    nals.splice(head..head, missing.map(|set| set.nal.as_slice()));
+}
+
+fn annex_b(nals: &[&[u8]]) -> Vec<u8> {
+    nals.iter().flat_map(|nal| [0, 0, 0, 1].into_iter().chain(nal.iter().copied())).collect()
 }
 
 /// The payload of one packet of RFC 6184, packetization mode 1. Ranges are of the access unit.
@@ -287,6 +301,15 @@ mod tests {
         let mut sets = ParameterSets::default();
         let unit = read_access_unit(&stream(&[&SPS_NAL, &PPS_NAL, &[0x65, 1, 2]]), &mut sets);
         assert!(unit.keyframe && unit.new_parameters && unit.completed.is_none());
+    }
+
+    #[test]
+    fn parameter_sets_that_the_depayloader_repeats_are_left_out() {
+        let mut sets = ParameterSets::default();
+        let first = [&SPS_NAL[..], &PPS_NAL, &[0x09, 0x10], &SPS_NAL, &PPS_NAL, &[0x65, 1, 2]];
+        let unit = read_access_unit(&stream(&first), &mut sets);
+        assert_eq!(split(&unit.completed.unwrap()), first[2..]);
+        assert!(read_access_unit(&stream(&first), &mut sets).completed.is_none(), "later it is the camera's own doing");
     }
 
     #[test]

@@ -140,9 +140,14 @@ impl<'a> Described<'a> {
 
 /// The best element that takes RTP of `caps`.
 fn depayloader(caps: &gst::Caps) -> Option<gst::ElementFactory> {
+    // While streams are selected, rtspsrc still calls them application/x-unknown.
+    let mut caps = caps.clone();
+    if let Some(fields) = caps.make_mut().structure_mut(0) {
+        fields.set_name("application/x-rtp");
+    }
     gst::ElementFactory::factories_with_type(gst::ElementFactoryType::DEPAYLOADER, gst::Rank::MARGINAL)
         .into_iter()
-        .filter(|factory| factory.can_sink_any_caps(caps))
+        .filter(|factory| factory.can_sink_any_caps(&caps))
         .max_by_key(|factory| factory.rank())
 }
 

@@ -42,6 +42,8 @@ struct Inner {
     audio: VecDeque<Arc<Unit>>,
     /// Nothing but a keyframe may come next.
     needs_keyframe: bool,
+    /// That is so because the queue was full.
+    behind: bool,
     /// Pictures behind the live edge are paced until the queue was empty once.
     catching_up: bool,
     stop: bool,
@@ -132,13 +134,11 @@ impl Inner {
             self.skip_to_keyframe();
         }
         if self.needs_keyframe && !unit.keyframe {
-            // Before the first keyframe nothing was lost that the receiver could have shown.
-            if self.stats.video.frames > 0 {
-                self.stats.frames_skipped += 1;
-            }
+            self.stats.frames_skipped += u64::from(self.behind);
             return;
         }
         self.needs_keyframe = false;
+        self.behind = false;
         self.live += 1;
         self.live_bytes += unit.bytes;
         self.video.push_back(Queued { unit: unit.clone(), pts: unit.pts, burst: false });
@@ -155,6 +155,7 @@ impl Inner {
                 Some(_) => {}
                 None => {
                     self.needs_keyframe = true;
+                    self.behind = true;
                     return;
                 }
             }
@@ -339,5 +340,88 @@ impl Stamp {
             }
         }
         (list, bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sdp::AudioPlan;
+
+    fn queue() -> Queue {
+        let fields = RtpFields { payload_type: 96, ssrc: 1 };
+        Queue::new(TapSettings { video: Some(fields), audio: Some((fields, AudioPlan::PassOpus)) }, std::iter::empty())
+    }
+
+    fn unit(flow: Flow, keyframe: bool, number: usize, bytes: usize) -> Arc<Unit> {
+        Arc::new(Unit { flow, pts: ClockTime::ZERO, rtp_time: number as u32, keyframe, payloads: Vec::new(), bytes })
+    }
+
+    fn picture(keyframe: bool, number: usize) -> Arc<Unit> {
+        unit(Flow::Video, keyframe, number, 1000)
+    }
+
+    fn waiting(queue: &Queue) -> Vec<u32> {
+        queue.lock().video.iter().map(|queued| queued.unit.rtp_time).collect()
+    }
+
+    #[test]
+    fn nothing_but_a_keyframe_comes_first() {
+        let queue = queue();
+        queue.offer(&picture(false, 0));
+        queue.offer(&picture(true, 1));
+        queue.offer(&picture(false, 2));
+        assert_eq!(waiting(&queue), [1, 2]);
+        assert_eq!(queue.stats().frames_skipped, 0, "before the start nothing is lost");
+    }
+
+    #[test]
+    fn a_full_queue_drops_pictures_up_to_a_keyframe_that_waits() {
+        let queue = queue();
+        let keyframe = 100;
+        (0..=MAX_PICTURES).for_each(|number| queue.offer(&picture(number == 0 || number == keyframe, number)));
+        let expected: Vec<u32> = (keyframe as u32..=MAX_PICTURES as u32).collect();
+        assert_eq!(waiting(&queue), expected);
+        assert_eq!(queue.stats().frames_skipped, keyframe as u64);
+    }
+
+    #[test]
+    fn a_full_queue_without_a_keyframe_waits_for_one() {
+        let queue = queue();
+        (0..=MAX_PICTURES + 3).for_each(|number| queue.offer(&picture(number == 0, number)));
+        assert!(waiting(&queue).is_empty());
+        assert_eq!(queue.stats().frames_skipped, MAX_PICTURES as u64 + 4);
+        queue.offer(&picture(true, 1000));
+        assert_eq!(waiting(&queue), [1000]);
+    }
+
+    #[test]
+    fn the_queue_is_bounded_in_bytes_but_takes_a_single_picture_of_any_size() {
+        let queue = queue();
+        queue.offer(&unit(Flow::Video, true, 0, 2 * MAX_BYTES));
+        assert_eq!(waiting(&queue), [0]);
+        queue.offer(&picture(true, 1));
+        assert_eq!(waiting(&queue), [1]);
+        assert_eq!(queue.stats().frames_skipped, 1);
+    }
+
+    #[test]
+    fn a_burst_takes_no_room_from_live_pictures() {
+        let fields = RtpFields { payload_type: 96, ssrc: 1 };
+        let burst = (0..1000).map(|number| (picture(number == 0, number), ClockTime::ZERO));
+        let queue = Queue::new(TapSettings { video: Some(fields), audio: None }, burst);
+        queue.offer(&picture(false, 1000));
+        assert_eq!(waiting(&queue).len(), 1001);
+        assert_eq!(queue.stats().frames_skipped, 0);
+    }
+
+    #[test]
+    fn waiting_audio_loses_its_oldest() {
+        let queue = queue();
+        (0..MAX_AUDIO + 2).for_each(|number| {
+            queue.offer(&unit(Flow::Native(crate::media::hub::unit::AudioFormat::Opus), true, number, 100))
+        });
+        let inner = queue.lock();
+        assert_eq!((inner.audio.len(), inner.audio[0].rtp_time), (MAX_AUDIO, 2));
     }
 }

@@ -41,8 +41,8 @@ impl Transcoder {
         input.set_leaky_type(gst_app::AppLeakyType::Downstream);
         let taps = shared.clone();
         let opus = sink(move |sample| {
-            if let (Some(shared), Some(buffer)) = (taps.upgrade(), sample.buffer()) {
-                shared.fan.transcoded(buffer);
+            if let Some(shared) = taps.upgrade() {
+                shared.fan.transcoded(sample);
             }
         });
         pipeline.add(&opus).map_err(broken)?;

@@ -26,7 +26,10 @@ impl Trouble {
             Failure::End => SourceError::Closed.into(),
             Failure::Error(error, details) => {
                 let status = details.and_then(|details| details.get::<u32>("rtsp-status-code").ok());
-                Trouble { error: classify(&error, status), transport_refused: status == Some(UNSUPPORTED_TRANSPORT) }
+                // rtspsrc says CodecNotFound, without the status, when the server refused the transport of every stream.
+                let no_stream = status.is_none() && error.matches(gst::StreamError::CodecNotFound);
+                let transport_refused = no_stream || status == Some(UNSUPPORTED_TRANSPORT);
+                Trouble { error: classify(&error, status), transport_refused }
             }
         }
     }
@@ -53,19 +56,16 @@ fn classify(error: &glib::Error, status: Option<u32>) -> SourceError {
             _ => {}
         }
     }
-    if let Some(stream) = error.kind::<gst::StreamError>() {
-        match stream {
+    match error.kind::<gst::StreamError>() {
+        Some(
             gst::StreamError::CodecNotFound
             | gst::StreamError::WrongType
             | gst::StreamError::Decode
-            | gst::StreamError::Format => {
-                return SourceError::Unsupported("stream".into());
-            }
-            _ => {}
-        }
+            | gst::StreamError::Format,
+        ) => SourceError::Unsupported("stream".into()),
+        // The address that the pipeline has holds no password, so its messages hold none.
+        _ => SourceError::GStreamer(error.message().into()),
     }
-    // The address that the pipeline has holds no password, so its messages hold none.
-    SourceError::GStreamer(error.message().into())
 }
 
 #[cfg(test)]

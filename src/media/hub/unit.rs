@@ -137,15 +137,22 @@ pub(super) struct AudioClock {
     next: Option<u64>,
 }
 
-/// How far an audio flow's own count of samples may be from the clock before it is set anew: what lip sync forgives.
-const MAX_DRIFT_MS: u64 = 40;
+/// How early an audio flow's own count of samples may be against the clock, and how late, before it is set anew: what people
+/// do not notice between lips and voice (ITU-R BT.1359 has 45 ms and 125 ms). The clock itself is often that much off while a
+/// source starts and its jitter is not known yet.
+const MAX_EARLY_MS: u64 = 40;
+const MAX_LATE_MS: u64 = 120;
 
 impl AudioClock {
-    /// The RTP time of a frame of `duration` ticks that was captured at `pts`.
-    fn stamp(&mut self, pts: ClockTime, clock: u32, duration: u64) -> u64 {
+    /// The RTP time of a frame of `duration` ticks that was captured at `pts`; `gap` when frames before it are missing.
+    fn stamp(&mut self, pts: ClockTime, clock: u32, duration: u64, gap: bool) -> u64 {
         let captured = ticks(pts, clock);
-        let limit = u64::from(clock) * MAX_DRIFT_MS / 1000;
-        let at = self.next.filter(|next| next.abs_diff(captured) <= limit).unwrap_or(captured);
+        let limit = |ms| u64::from(clock) * ms / 1000;
+        let follows = |next: u64| {
+            let early = if gap { 0 } else { limit(MAX_EARLY_MS) };
+            captured <= next + early && next <= captured + limit(MAX_LATE_MS)
+        };
+        let at = self.next.filter(|next| follows(*next)).unwrap_or(captured);
         self.next = Some(at + duration);
         at
     }
@@ -153,12 +160,14 @@ impl AudioClock {
 
 /// A buffer of encoded audio as units, each one packet: Opus as it is (RFC 7587), G.711 split where it is longer than a packet.
 pub(super) fn audio_units(
-    memory: &gst::Memory,
+    buffer: &gst::BufferRef,
     flow: Flow,
     format: AudioFormat,
     pts: ClockTime,
     clock: &mut AudioClock,
 ) -> Vec<Arc<Unit>> {
+    let Some(memory) = buffer.all_memory() else { return Vec::new() };
+    let gap = buffer.flags().contains(gst::BufferFlags::DISCONT);
     let size = memory.size();
     let part = match format {
         AudioFormat::Opus => size,
@@ -175,7 +184,7 @@ pub(super) fn audio_units(
         };
         // 8 kHz, one byte a sample: 125 us each.
         let pts = pts + ClockTime::from_useconds(125 * at as u64);
-        let rtp_time = clock.stamp(pts, format.clock(), duration) as u32;
+        let rtp_time = clock.stamp(pts, format.clock(), duration, gap && at == 0) as u32;
         units.push(Arc::new(Unit {
             flow,
             pts,
@@ -223,10 +232,21 @@ mod tests {
     fn audio_time_has_no_gap_while_the_clock_jitters_and_follows_the_clock_when_it_jumps() {
         let mut clock = AudioClock::default();
         let ms = ClockTime::from_mseconds;
-        assert_eq!(clock.stamp(ms(1000), 8000, 160), 8000);
-        assert_eq!(clock.stamp(ms(1023), 8000, 160), 8160);
-        assert_eq!(clock.stamp(ms(1037), 8000, 160), 8320);
-        assert_eq!(clock.stamp(ms(3000), 8000, 160), 24000);
-        assert_eq!(clock.stamp(ms(3020), 8000, 160), 24160);
+        assert_eq!(clock.stamp(ms(1000), 8000, 160, false), 8000);
+        assert_eq!(clock.stamp(ms(1023), 8000, 160, false), 8160);
+        assert_eq!(clock.stamp(ms(1037), 8000, 160, false), 8320);
+        assert_eq!(clock.stamp(ms(3000), 8000, 160, false), 24000);
+        assert_eq!(clock.stamp(ms(3020), 8000, 160, false), 24160);
+        assert_eq!(clock.stamp(ms(2960), 8000, 160, false), 24320, "80 ms late");
+        assert_eq!(clock.stamp(ms(2900), 8000, 160, false), 23200, "160 ms late");
+    }
+
+    #[test]
+    fn a_lost_frame_leaves_its_place_in_time() {
+        let mut clock = AudioClock::default();
+        let ms = ClockTime::from_mseconds;
+        assert_eq!(clock.stamp(ms(1000), 8000, 160, true), 8000);
+        assert_eq!(clock.stamp(ms(1040), 8000, 160, true), 8320);
+        assert_eq!(clock.stamp(ms(1059), 8000, 160, true), 8480, "not backwards");
     }
 }
