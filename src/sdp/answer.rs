@@ -1,5 +1,7 @@
 //! Our answer's text for a caller.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use super::description::Description;
 use super::lines::{blocks, is_token, number};
 use super::section::Section;
@@ -66,7 +68,7 @@ impl Plan {
             return unfit("more than one transport");
         }
 
-        let mut text = Text::begin(session_number(webrtcbin_answer));
+        let mut text = Text::begin(session_number(pwd));
         if offer.bundled {
             // The tag first: it says whose transport this is (RFC 9143 section 7.3.2).
             let tag = self.sections.iter().filter(|planned| planned.index == offer.tag);
@@ -201,10 +203,10 @@ fn sources(answer: &str) -> Vec<Option<(u32, String)>> {
     blocks.media.iter().map(in_section).collect()
 }
 
-/// `o=`'s session id: `webrtcbin` draws one at random, and it must be unique (RFC 8866 section 5.2).
-fn session_number(answer: &str) -> u64 {
-    let origin = answer.lines().find_map(|line| line.strip_prefix("o="));
-    let id = origin.and_then(|origin| origin.split(' ').nth(1)).and_then(number::<u64>);
-    // RFC 8829 section 5.2.1: 63 bits.
-    id.map_or(1, |id| id & (u64::MAX >> 1))
+/// The session id of `o=`, which must be unique (RFC 8866 section 5.2). `webrtcbin` repeats the offer's, so it is made of
+/// the one thing in its answer that is random. 63 bits (RFC 8829 section 5.2.1).
+fn session_number(pwd: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    pwd.hash(&mut hasher);
+    hasher.finish() >> 1
 }

@@ -109,6 +109,11 @@ fn plan_section(index: usize, section: &MediaSection, streams: &Streams) -> Opti
     })
 }
 
+/// Whether something of `streams` could be sent on this m-line, if it were takeable.
+pub(super) fn could_send_on(section: &MediaSection, streams: &Streams) -> bool {
+    plan_section(0, section, streams).is_some_and(|planned| planned.direction.sends())
+}
+
 fn plan_video<'a>(codecs: &'a [Codec], stream: &VideoStream) -> Option<(&'a Codec, VideoPlan)> {
     match stream.codec {
         VideoCodec::H264 => best_h264(codecs, stream.profile_level_id).map(|codec| (codec, VideoPlan::PassH264)),

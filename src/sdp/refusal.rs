@@ -1,6 +1,7 @@
 //! Why nothing of a line can go to a caller, in words: what each side has.
 
 use super::codec::CallerTrack;
+use super::plan::could_send_on;
 use super::{MediaKind, MediaSection, Offer};
 use crate::endpoint::{AudioCodec, Streams, VideoCodec};
 
@@ -15,7 +16,7 @@ pub(super) fn detail(offer: &Offer, streams: &Streams) -> String {
     let mut parts = Vec::new();
     if let Some(stream) = &streams.video {
         parts.push(match &stream.codec {
-            VideoCodec::H264 => format!("the line sends H.264 video, {}", offered(offer, MediaKind::Video)),
+            VideoCodec::H264 => format!("the line sends H.264 video, {}", offered(offer, MediaKind::Video, streams)),
             VideoCodec::Other(name) => format!("the line sends {name} video, which is not carried yet"),
         });
     }
@@ -26,7 +27,7 @@ pub(super) fn detail(offer: &Offer, streams: &Streams) -> String {
             AudioCodec::Opus => "Opus",
             AudioCodec::Other(name) => name,
         };
-        parts.push(format!("the line sends {name} audio, {}", offered(offer, MediaKind::Audio)));
+        parts.push(format!("the line sends {name} audio, {}", offered(offer, MediaKind::Audio, streams)));
     }
     if parts.is_empty() {
         return "the line sends no media, and you send none that can be taken".to_owned();
@@ -35,7 +36,7 @@ pub(super) fn detail(offer: &Offer, streams: &Streams) -> String {
 }
 
 /// What the caller offers of a kind, and why it does not do.
-fn offered(offer: &Offer, kind: MediaKind) -> String {
+fn offered(offer: &Offer, kind: MediaKind, streams: &Streams) -> String {
     let word = kind.word();
     let sections: Vec<&MediaSection> = offer.sections.iter().filter(|section| section.kind == kind).collect();
     if sections.is_empty() {
@@ -44,16 +45,16 @@ fn offered(offer: &Offer, kind: MediaKind) -> String {
     if !sections.iter().any(|section| section.direction.receives()) {
         return format!("you do not receive {word}");
     }
-    let names = codec_names(&sections);
-    if sections.iter().any(|section| section.takeable) || names.is_empty() {
-        return match names.as_slice() {
-            [] => format!("you offer no {word} codec"),
-            names => format!("you offer {} {word}", list(names)),
-        };
+    let would_do = |section: &&MediaSection| !section.takeable && could_send_on(section, streams);
+    let why = if sections.iter().any(would_do) {
+        ", on an m-line that cannot be taken (its port, rtcp-mux or BUNDLE)"
+    } else {
+        ""
+    };
+    match codec_names(&sections).as_slice() {
+        [] => format!("you offer no {word} codec"),
+        names => format!("you offer {} {word}{why}", list(names)),
     }
-    let known = sections.iter().flat_map(|section| &section.codecs).any(|codec| codec.track().is_some());
-    let why = if known { ", on an m-line that cannot be taken (its port, rtcp-mux or BUNDLE)" } else { "" };
-    format!("you offer {} {word}{why}", list(&names))
 }
 
 fn codec_names(sections: &[&MediaSection]) -> Vec<String> {

@@ -13,7 +13,10 @@ pub struct RemoteAnswer {
     pub text: String,
     /// The certificate must match one.
     pub fingerprints: Vec<Fingerprint>,
+    /// For m-line `tag`: `webrtcbin` drops those of a refused one.
     pub candidates: Vec<Candidate>,
+    /// The m-line whose transport the taken ones share.
+    pub tag: usize,
     /// Per m-line of our offer: its kind, the answerer's direction, whether it was taken.
     pub sections: Vec<(MediaKind, Direction, bool)>,
 }
@@ -59,6 +62,8 @@ pub fn guard_answer(our_offer: &str, answer: &str) -> Result<RemoteAnswer, SdpRe
         if !taken.contains(&index) {
             sections.push((kind, Direction::Inactive, false));
             write_refused(offered, &mut text);
+            // webrtcbin looks for these in refused m-lines too.
+            text.transport(&ufrag, &pwd, &fingerprints, setup);
             continue;
         }
         let direction = direction(&read, section);
@@ -85,7 +90,7 @@ pub fn guard_answer(our_offer: &str, answer: &str) -> Result<RemoteAnswer, SdpRe
             candidates.push(candidate.clone());
         }
     }
-    Ok(RemoteAnswer { text: text.end(), fingerprints, candidates, sections })
+    Ok(RemoteAnswer { text: text.end(), fingerprints, candidates, tag, sections })
 }
 
 /// The m-line whose transport all the taken ones share: the first of their BUNDLE group, or the only one taken.

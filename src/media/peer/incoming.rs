@@ -41,7 +41,8 @@ impl Sequence {
     /// How many packets are missing before this one, and whether it ends a frame.
     fn read(&self, packet: &gst::BufferRef) -> (u64, bool) {
         let mut header = [0; 3];
-        if packet.copy_to_slice(1, &mut header).is_err() {
+        // Copying out of a shorter buffer would panic.
+        if packet.size() < 4 || packet.copy_to_slice(1, &mut header).is_err() {
             return (0, false);
         }
         let [marker, high, low] = header;
