@@ -210,3 +210,29 @@ async fn a_second_peer_for_a_call_is_ignored() {
     caller.end().await;
     gateway.close(CALL).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_seen_and_heard_can_be_played_from_the_recording() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("call.mkv");
+    let mut gateway = Gateway::start();
+    let mut caller = Caller::start(CallerSettings { record: Some(path.clone()), ..watcher() }).await;
+    let answer = gateway.answer(CALL, &caller.offer).await;
+    caller.take(&answer).await;
+    caller
+        .wait("two seconds of media", |event| match event {
+            CallerEvent::Stats(stats) => (stats.video.frames > 50 && stats.audio.frames > 80).then_some(()),
+            _ => None,
+        })
+        .await;
+
+    let last = caller.end().await;
+
+    let Some(CallerEvent::Ended { recorded: Some(recorded), .. }) = last.last() else { panic!("{last:?}") };
+    assert!(recorded.whole);
+    let (pictures, sounds) = play(&path);
+    assert!(pictures.len() > 50, "{} pictures", pictures.len());
+    assert!(pictures.iter().collect::<HashSet<_>>().len() > 45, "the picture moves");
+    assert!(sounds > 80, "{sounds} packets of sound");
+    gateway.close(CALL).await;
+}

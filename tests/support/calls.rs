@@ -50,7 +50,6 @@ impl Gateway {
         soon(what, async {
             loop {
                 let event = self.events.recv().await.expect("media has ended");
-                eprintln!("GW {event:?}");
                 if let Event::PeerFailed { error, .. } = &event {
                     eprintln!("peer failed: {error}");
                 }
@@ -140,7 +139,6 @@ impl Caller {
         soon(what, async {
             loop {
                 let event = self.events.recv().await.expect("the caller has ended");
-                eprintln!("CALLER {event:?}");
                 if let Some(found) = wanted(event) {
                     return found;
                 }
@@ -228,4 +226,27 @@ pub fn hash(bytes: &[u8]) -> u64 {
 pub fn footprint() -> (usize, usize) {
     let entries = |of: &str| std::fs::read_dir(of).unwrap().count();
     (entries("/proc/self/task"), entries("/proc/self/fd"))
+}
+
+/// Reads a Matroska file: a hash per decoded picture, and the number of decoded pieces of sound.
+pub fn play(path: &std::path::Path) -> (Vec<u64>, usize) {
+    let description = "filesrc name=file ! matroskademux name=demux \
+        demux.video_0 ! queue max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! h264parse ! avdec_h264 ! videoconvert \
+        ! video/x-raw,format=GRAY8 ! appsink name=pictures sync=false \
+        demux.audio_0 ! queue max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! opusdec ! appsink name=sounds sync=false";
+    let pipeline = gst::parse::launch(description).unwrap().downcast::<gst::Pipeline>().unwrap();
+    pipeline.by_name("file").unwrap().set_property("location", path.to_str().unwrap());
+    let sink = |name: &str| pipeline.by_name(name).unwrap().downcast::<gst_app::AppSink>().unwrap();
+    let (pictures, sounds) = (sink("pictures"), sink("sounds"));
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let mut hashes = Vec::new();
+    while let Ok(sample) = pictures.pull_sample() {
+        hashes.push(hash(&sample.buffer().unwrap().map_readable().unwrap()));
+    }
+    let mut heard = 0;
+    while sounds.pull_sample().is_ok() {
+        heard += 1;
+    }
+    pipeline.set_state(gst::State::Null).unwrap();
+    (hashes, heard)
 }

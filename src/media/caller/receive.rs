@@ -99,7 +99,11 @@ impl Receiver {
             let used = match &info.data {
                 Some(gst::PadProbeData::Buffer(packet)) => incoming.count(track, &sequence, packet),
                 Some(gst::PadProbeData::BufferList(packets)) => {
-                    packets.iter().fold(true, |used, packet| incoming.count(track, &sequence, packet) && used)
+                    let mut all = true;
+                    for packet in packets.iter() {
+                        all &= incoming.count(track, &sequence, packet);
+                    }
+                    all
                 }
                 _ => true,
             };

@@ -146,15 +146,27 @@ impl Matroska {
     fn add(&mut self, track: Track, caps: &gst::CapsRef) -> Result<(), PeerError> {
         let broken = || fault("a track cannot be recorded");
         // Blocks when the disk is slow: the recorder's thread waits, nobody else.
-        let source = AppSrc::builder().caps(&caps.to_owned()).format(gst::Format::Time).block(true).build();
+        let mut caps = caps.to_owned();
+        // `rtpopusdepay` leaves out what every Opus stream has, and the file would say 0 Hz.
+        if let Some(structure) = caps.make_mut().structure_mut(0).filter(|structure| structure.name() == "audio/x-opus")
+        {
+            structure.set("rate", 48_000);
+        }
+        let source = AppSrc::builder().caps(&caps).format(gst::Format::Time).block(true).build();
         self.pipeline.add(&source).map_err(|_| broken())?;
+        let template = match track {
+            Track::Video => "video_%u",
+            Track::Audio => "audio_%u",
+        };
+        let into = self.muxer.request_pad_simple(template).ok_or_else(broken)?;
+        let mut from = source.static_pad("src").ok_or_else(broken)?;
         if caps.structure(0).is_some_and(|structure| structure.name() == "video/x-h264") {
             let parser = gst::ElementFactory::make("h264parse").build().map_err(|_| broken())?;
             self.pipeline.add(&parser).map_err(|_| broken())?;
-            gst::Element::link_many([source.upcast_ref(), &parser, &self.muxer]).map_err(|_| broken())?;
-        } else {
-            source.link(&self.muxer).map_err(|_| broken())?;
+            source.link(&parser).map_err(|_| broken())?;
+            from = parser.static_pad("src").ok_or_else(broken)?;
         }
+        from.link(&into).map_err(|_| broken())?;
         match track {
             Track::Video => self.video = Some(source),
             Track::Audio => self.audio = Some(source),

@@ -38,21 +38,24 @@ pub(in crate::media) struct Sequence {
 }
 
 impl Sequence {
-    /// How many packets are missing before this one.
-    fn lost_before(&self, packet: &gst::BufferRef) -> u64 {
-        let mut number = [0; 2];
-        if packet.copy_to_slice(2, &mut number).is_err() {
-            return 0;
+    /// How many packets are missing before this one, and whether it ends a frame.
+    fn read(&self, packet: &gst::BufferRef) -> (u64, bool) {
+        let mut header = [0; 3];
+        // Copying out of a shorter buffer would panic.
+        if packet.size() < 4 || packet.copy_to_slice(1, &mut header).is_err() {
+            return (0, false);
         }
-        let number = u16::from_be_bytes(number);
-        match self.next.swap(u32::from(number) + 1, Ordering::Relaxed) {
+        let [marker, high, low] = header;
+        let number = u16::from_be_bytes([high, low]);
+        let lost = match self.next.swap(u32::from(number) + 1, Ordering::Relaxed) {
             0 => 0,
             // A jump backwards is a stream that began anew.
             next => match number.wrapping_sub(next as u16) {
                 gap if gap < 0x8000 => u64::from(gap),
                 _ => 0,
             },
-        }
+        };
+        (lost, marker & 0x80 != 0)
     }
 }
 
@@ -122,8 +125,9 @@ impl Incoming {
         };
         counters.packets.fetch_add(1, Ordering::Relaxed);
         counters.bytes.fetch_add(packet.size() as u64, Ordering::Relaxed);
-        counters.lost.fetch_add(sequence.lost_before(packet), Ordering::Relaxed);
-        if track == Track::Audio || packet.flags().contains(gst::BufferFlags::MARKER) {
+        let (lost, ends_frame) = sequence.read(packet);
+        counters.lost.fetch_add(lost, Ordering::Relaxed);
+        if track == Track::Audio || ends_frame {
             counters.frames.fetch_add(1, Ordering::Relaxed);
         }
         true
@@ -156,16 +160,25 @@ pub(in crate::media) fn track_of(pad: &gst::Pad) -> Option<Track> {
 mod tests {
     use super::*;
 
+    fn read(sequence: &Sequence, marker: u8, number: u16) -> (u64, bool) {
+        let [high, low] = number.to_be_bytes();
+        sequence.read(&gst::Buffer::from_slice([0x80, marker, high, low]))
+    }
+
     #[test]
     fn gaps_in_the_sequence_are_counted_also_where_it_wraps() {
         gst::init().unwrap();
         let sequence = Sequence::default();
-        let lost: Vec<u64> = [65_533_u16, 65_534, 1, 2, 5, 4_000, 100]
-            .map(|number| {
-                let [high, low] = number.to_be_bytes();
-                sequence.lost_before(&gst::Buffer::from_slice([0x80, 96, high, low]))
-            })
-            .to_vec();
+        let lost = [65_533, 65_534, 1, 2, 5, 4_000, 100].map(|number| read(&sequence, 96, number).0);
         assert_eq!(lost, [0, 0, 2, 0, 2, 3_994, 0]);
+    }
+
+    #[test]
+    fn the_marker_bit_ends_a_frame() {
+        gst::init().unwrap();
+        let sequence = Sequence::default();
+        assert!(!read(&sequence, 96, 1).1);
+        assert!(read(&sequence, 0x80 | 96, 2).1);
+        assert_eq!(sequence.read(&gst::Buffer::from_slice([0x80])), (0, false));
     }
 }
