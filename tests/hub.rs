@@ -83,7 +83,12 @@ async fn what_is_wrong_with_a_camera_is_told_apart() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     dead_port.set_port(Some(free.local_addr().unwrap().port())).unwrap();
     drop(free);
+    // Takes connections, and never answers.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut mute_port = camera.url().clone();
+    mute_port.set_port(Some(mute.local_addr().unwrap().port())).unwrap();
     for (url, expected) in [
+        (mute_port, SourceError::Unreachable),
         (wrong_password, SourceError::Unauthorized),
         (unknown_path, SourceError::NotFound),
         (dead_port, SourceError::Unreachable),
