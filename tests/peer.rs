@@ -8,7 +8,7 @@ mod support;
 use std::collections::HashSet;
 
 use callgate::media::caller::{CallerEvent, CallerSettings};
-use callgate::media::{CallId, Command, Event, LineName, PeerError, SourceError};
+use callgate::media::{CallId, Command, Event, IceSettings, LineName, PeerError, SourceError};
 use support::*;
 use tokio::sync::mpsc;
 
@@ -66,7 +66,7 @@ async fn the_callers_own_media_is_received_and_counted() {
 async fn an_offer_with_anothers_fingerprint_gets_no_media() {
     let mut gateway = Gateway::start();
     let (told, mut pictures) = mpsc::channel(1024);
-    let mut caller = Caller::start(CallerSettings { units: Some(told), send_test_media: true, ..watcher() }).await;
+    let caller = Caller::start(CallerSettings { units: Some(told), send_test_media: true, ..watcher() }).await;
     // The certificate's owner is not who the offer says.
     let own = caller.offer.lines().find(|line| line.starts_with("a=fingerprint")).unwrap().to_owned();
     let tampered = caller.offer.replace(&own, &format!("a=fingerprint:sha-256 {}", ["5A"; 32].join(":")));
@@ -74,7 +74,6 @@ async fn an_offer_with_anothers_fingerprint_gets_no_media() {
 
     let answer = gateway.answer(CALL, &tampered).await;
     caller.take(&answer).await;
-    caller.is(CallerEvent::Connected).await;
     let mut secured = false;
     let error = gateway
         .wait("a failure", |event| match event {
@@ -234,5 +233,49 @@ async fn what_was_seen_and_heard_can_be_played_from_the_recording() {
     assert!(pictures.len() > 50, "{} pictures", pictures.len());
     assert!(pictures.iter().collect::<HashSet<_>>().len() > 45, "the picture moves");
     assert!(sounds > 80, "{sounds} packets of sound");
+    gateway.close(CALL).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn candidates_that_follow_the_offer_connect_the_call() {
+    let mut gateway = Gateway::start();
+    let mut caller = Caller::start(watcher()).await;
+    let without =
+        |text: &str| -> String { text.split_inclusive('\n').filter(|line| !line.starts_with("a=candidate")).collect() };
+
+    // Neither side knows where the other is,
+    let answer = gateway.answer(CALL, &without(&caller.offer)).await;
+    caller.take(&without(&answer)).await;
+    // until one candidate of the caller's follows.
+    let line = caller.offer.lines().find(|line| line.starts_with("a=candidate")).unwrap();
+    let candidate = callgate::sdp::Candidate::read(line).unwrap().unwrap();
+    gateway.media.send(Command::AddCandidate { call: CALL, candidate }).await;
+
+    gateway.secured(CALL).await;
+    caller.is(CallerEvent::FirstFrame).await;
+    caller.end().await;
+    gateway.close(CALL).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_answer_has_the_configured_ports_and_public_addresses() {
+    let ice =
+        IceSettings { ports: Some((40_000, 40_099)), advertise: vec!["203.0.113.7".parse().unwrap()], ..loopback() };
+    let mut gateway = Gateway::start_with(ice);
+    let caller = Caller::start(watcher()).await;
+
+    let answer = gateway.answer(CALL, &caller.offer).await;
+
+    let candidates: Vec<_> = answer
+        .lines()
+        .filter(|line| line.starts_with("a=candidate"))
+        .map(|line| callgate::sdp::Candidate::read(line).unwrap().unwrap())
+        .collect();
+    let mut addresses: Vec<String> = candidates.iter().map(|candidate| candidate.address.to_string()).collect();
+    addresses.sort();
+    assert_eq!(addresses, ["127.0.0.1", "203.0.113.7"]);
+    assert!(candidates.iter().all(|candidate| (40_000..=40_099).contains(&candidate.port)));
+    assert_eq!(candidates[0].port, candidates[1].port);
+    caller.end().await;
     gateway.close(CALL).await;
 }

@@ -34,6 +34,10 @@ pub struct Gateway {
 
 impl Gateway {
     pub fn start() -> Self {
+        Self::start_with(loopback())
+    }
+
+    pub fn start_with(ice: IceSettings) -> Self {
         let pattern = TestPattern { width: 320, height: 180, fps: 25, tone: 440, keyframe: 2, bitrate: 400 };
         let settings = LineSettings {
             name: line(),
@@ -41,7 +45,7 @@ impl Gateway {
             idle: Duration::from_secs(60),
             keep_warm: false,
         };
-        let (media, events) = callgate::media::start(Settings { lines: vec![settings], ice: loopback() }).unwrap();
+        let (media, events) = callgate::media::start(Settings { lines: vec![settings], ice }).unwrap();
         Self { media, events }
     }
 

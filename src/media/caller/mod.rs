@@ -33,6 +33,8 @@ pub struct CallerSettings {
     pub video: bool,
     /// Offers to receive Opus, PCMU and PCMA.
     pub audio: bool,
+    /// How long a packet is waited for that others have overtaken. All media is that much later; zero suits loopback.
+    pub jitter: Duration,
     /// Sends a tone and a moving picture, in whatever codec the answer takes.
     pub send_test_media: bool,
     /// Writes what comes, as it comes, to a Matroska file that stays readable when this process is killed.
