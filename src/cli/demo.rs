@@ -27,6 +27,7 @@ const USUAL_PORT: u16 = 8080;
 const USUAL_RELAY_PORT: u16 = 7777;
 
 pub(super) fn demo(args: &DemoArgs) -> Outcome {
+    crate::media::init().map_err(|error| Failure::new(Exit::Unavailable, error))?;
     let camera = DemoCamera::start(DemoSettings {
         stamp: true,
         width: 1280,

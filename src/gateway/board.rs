@@ -28,10 +28,13 @@ impl Board {
         self.shown().lines.insert(name, view);
     }
 
-    pub(super) fn show_source(&self, line: &LineName, state: &SourceState) {
-        if let Some(view) = self.shown().lines.get_mut(line) {
+    /// Whether the source does something else than before; more or fewer callers are not something else.
+    pub(super) fn show_source(&self, line: &LineName, state: &SourceState) -> bool {
+        self.shown().lines.get_mut(line).is_none_or(|view| {
+            let before = view.state.clone();
             show_source(view, state);
-        }
+            view.state != before
+        })
     }
 
     pub(super) fn show_call(&self, id: CallId, view: CallView) {

@@ -121,8 +121,8 @@ impl Facts {
                     self.count("sources_lost");
                     tracing::warn!(%line, %error, tries, "source lost, opening it again");
                 }
-                SourceState::Open { streams, callers } => {
-                    tracing::info!(%line, video = ?streams.video, audio = ?streams.audio, callers, "source open");
+                SourceState::Open { streams, .. } => {
+                    tracing::info!(%line, video = ?streams.video, audio = ?streams.audio, "source open");
                 }
                 SourceState::Idle => tracing::info!(%line, "source closed: nobody calls"),
                 SourceState::Opening => tracing::info!(%line, "source opening"),

@@ -226,7 +226,9 @@ fn end_of_peer(error: PeerError) -> EndReason {
     match error {
         PeerError::FingerprintMismatch => EndReason::FingerprintMismatch,
         PeerError::IceFailed | PeerError::DtlsFailed => EndReason::NeverConnected,
-        PeerError::ConsentLost | PeerError::ClosedByCaller => EndReason::CallerGone,
+        // A DTLS close_notify is the real hang-up: the `call_end` beside it may be lost, or come later.
+        PeerError::ClosedByCaller => EndReason::CallerLeft,
+        PeerError::ConsentLost => EndReason::CallerGone,
         PeerError::GStreamer(text) => EndReason::Internal(text),
     }
 }

@@ -125,8 +125,9 @@ impl Supervisor {
 
     fn media_event(&mut self, event: media::Event) {
         if let media::Event::Line { line, state } = &event {
-            self.around.facts.record(&Fact::Source { line, state });
-            self.around.board.show_source(line, state);
+            if self.around.board.show_source(line, state) {
+                self.around.facts.record(&Fact::Source { line, state });
+            }
             return;
         }
         // An event of a call that is over concerns nobody.

@@ -146,7 +146,7 @@ pub fn signal(pid: u32, name: &str) {
 
 /// A field of a JSON log record.
 pub fn field<'a>(record: &'a serde_json::Value, name: &str) -> &'a str {
-    record.pointer(&format!("/fields/{name}")).and_then(|value| value.as_str()).unwrap_or_default()
+    record.get(name).and_then(|value| value.as_str()).unwrap_or_default()
 }
 
 fn read_lines(from: impl Read + Send + 'static, output: &Arc<Output>, to: fn(&mut Lines) -> &mut Vec<String>) {
