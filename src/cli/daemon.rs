@@ -82,16 +82,20 @@ async fn gate(config: Config, ready: impl FnOnce(&Ready)) -> Outcome {
     // Whoever waits for the lines may read them through a pipe.
     let _ = std::io::stdout().flush();
 
+    let mut ended = std::pin::pin!(running.ended());
     tokio::select! {
+        biased;
         _ = term.recv() => {}
         _ = int.recv() => {}
+        // Whoever started it may start it again.
+        () = ended.as_mut() => return Err(Failure::words(Exit::Software, "the gateway ended by itself: the log says why")),
     }
     gateway.drain();
     tokio::select! {
         biased;
         _ = term.recv() => return Err(Failure::words(Exit::Failed, "ended at once, on a second signal")),
         _ = int.recv() => return Err(Failure::words(Exit::Failed, "ended at once, on a second signal")),
-        () = running.ended() => {}
+        () = ended => {}
     }
     stop_web.cancel();
     if let Some(web) = web {

@@ -81,7 +81,7 @@ pub struct Gateway {
     draining: watch::Sender<bool>,
 }
 
-/// The running gateway's tasks: to be awaited after [`Gateway::drain`].
+/// The running gateway's tasks.
 pub struct Running {
     supervisor: JoinHandle<()>,
     media: Media,
@@ -182,7 +182,8 @@ impl Gateway {
 }
 
 impl Running {
-    /// Waits until the gateway has drained, what it sent is with the relays or has had its time, and media is down.
+    /// Waits until the gateway has ended: it has drained, what it sent is with the relays or has had its time, and media is down.
+    /// Without [`Gateway::drain`] it ends only by a fault.
     pub async fn ended(self) {
         if let Err(error) = self.supervisor.await {
             tracing::error!(%error, "the supervisor failed");
