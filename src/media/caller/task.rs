@@ -90,6 +90,7 @@ fn assemble(
     let connection = Connection::build(&settings.ice, certificate)?;
     let jitter = u32::try_from(settings.jitter.as_millis()).unwrap_or(u32::MAX);
     connection.webrtcbin.set_property("latency", jitter);
+    connection.ask_for_lost_packets();
     let receiver = Arc::new(Receiver::new(settings.units.clone(), recording.clone()));
     receiver.attach(&connection.pipeline, &connection.webrtcbin);
     let pads = offer::add_sections(&connection, &settings).and_then(|pads| connection.play().map(|()| pads));

@@ -13,6 +13,7 @@ use gst_webrtc::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::goodbye;
+use super::resend::KEPT;
 use crate::media::certificate::{Certificate, fingerprint_of};
 use crate::media::{IceSettings, PeerError, Teardown, TurnServer, teardown};
 use crate::sdp::Fingerprint;
@@ -247,6 +248,22 @@ impl Connection {
         rtpbin.emit_by_name::<Option<glib::Object>>("get-internal-session", &[&0_u32])
     }
 
+    /// Asks for packets that got lost. `webrtcbin` does so by itself only for an SSRC that the other side's description names, which a guarded one
+    /// does not. An answerer that promised nothing ignores it.
+    pub(in crate::media) fn ask_for_lost_packets(&self) {
+        let Some(rtpbin) = self.webrtcbin.downcast_ref::<gst::Bin>().and_then(|bin| bin.by_name("rtpbin")) else {
+            return;
+        };
+        rtpbin.connect("new-jitterbuffer", false, |values| {
+            if let Some(Ok(buffer)) = values.get(1).map(|value| value.get::<gst::Element>())
+                && buffer.find_property("do-retransmission").is_some()
+            {
+                buffer.set_property("do-retransmission", true);
+            }
+            None
+        });
+    }
+
     /// Takes it down off the streaming threads: `first` frees what feeds it; `polite` closes DTLS so that the other side knows at once.
     pub(in crate::media) async fn close(self, polite: bool, first: impl FnOnce() + Send + 'static) -> Teardown {
         let Self { pipeline, webrtcbin, .. } = self;
@@ -355,6 +372,11 @@ fn watch_elements(
         match factory.name().as_str() {
             "dtlssrtpdec" if element.find_property("pem").is_some() => {
                 element.set_property("pem", certificate.pem());
+            }
+            // So that a packet can be sent again: libsrtp refuses a number that it has seen, or that is older than its window.
+            "srtpenc" if element.find_property("allow-repeat-tx").is_some() => {
+                element.set_property("allow-repeat-tx", true);
+                element.set_property("replay-window-size", 2 * KEPT as u32);
             }
             "nicesrc" => {
                 let Some(pad) = element.static_pad("src") else { return };
