@@ -83,7 +83,12 @@ async fn what_is_wrong_with_a_camera_is_told_apart() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     dead_port.set_port(Some(free.local_addr().unwrap().port())).unwrap();
     drop(free);
+    // Takes connections, and never answers.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut mute_port = camera.url().clone();
+    mute_port.set_port(Some(mute.local_addr().unwrap().port())).unwrap();
     for (url, expected) in [
+        (mute_port, SourceError::Unreachable),
         (wrong_password, SourceError::Unauthorized),
         (unknown_path, SourceError::NotFound),
         (dead_port, SourceError::Unreachable),
@@ -144,7 +149,7 @@ async fn taps_live_through_a_restart_of_the_camera_and_go_on_with_a_keyframe() {
     let settings = DemoSettings { keyframe: 250, ..DemoSettings::default() };
     let first = camera(settings.clone());
     let url = first.url().clone();
-    let (hub, _events) = hub(rtsp(&url), IDLE);
+    let (hub, mut events) = hub(rtsp(&url), IDLE);
     let lease = hub.lease();
     lease.streams().await.unwrap();
     let mut readers = Vec::new();
@@ -155,9 +160,7 @@ async fn taps_live_through_a_restart_of_the_camera_and_go_on_with_a_keyframe() {
     let before: Vec<Frame> = readers.iter_mut().map(|(_, reader)| reader.frame_with(Frame::is_keyframe)).collect();
 
     drop(first);
-    while !matches!(hub.state(), SourceState::Reopening { .. }) {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    while !matches!(events.recv().await, Some(Event::Line { state: SourceState::Reopening { .. }, .. })) {}
     let _second = camera(DemoSettings { port: url.port().unwrap(), ..settings });
 
     for ((tap, reader), before) in readers.iter_mut().zip(before) {
@@ -350,4 +353,49 @@ async fn pictures_pass_bit_for_bit() {
     let received: Vec<Vec<u8>> = frames.into_iter().flat_map(|frame| frame.nals).collect();
     let start = sent.iter().position(|nal| *nal == received[0]).expect("the first was sent");
     assert_eq!(received, sent[start..start + received.len()]);
+}
+
+#[tokio::test]
+async fn a_file_behind_rtsp_passes_bit_for_bit_at_its_own_speed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("film.mp4");
+    let pictures = film(&path);
+    let camera = camera(DemoSettings { video: DemoVideo::File(path), ..DemoSettings::default() });
+    let (hub, _events) = hub(rtsp(camera.url()), IDLE);
+    let lease = hub.lease();
+    let (sink, packets) = probe();
+    let _tap = lease.tap(video_only(), sink);
+    let mut reader = Reader::new(packets);
+    let received: Vec<Frame> = (0..50).map(|_| reader.frame()).collect();
+    assert_on_the_clock(received[0].pts);
+    for pair in received.windows(2) {
+        let step = pair[1].time.wrapping_sub(pair[0].time);
+        assert!((1800..5400).contains(&step), "about 40 ms apart, not {step}");
+    }
+    // Parameter sets are in an MP4 file's header, and this camera repeats them before each slice; the slices are as they were.
+    let pictures_of =
+        |nals: &[Vec<u8>]| nals.iter().filter(|nal| matches!(nal[0] & 0x1f, 1 | 5)).cloned().collect::<Vec<_>>();
+    let received: Vec<Vec<u8>> = received.iter().flat_map(|frame| pictures_of(&frame.nals)).collect();
+    let sent = pictures_of(&pictures);
+    let start = sent.iter().position(|nal| *nal == received[0]).expect("the first is in the file");
+    assert!(received == sent[start..start + received.len()], "bit for bit");
+}
+
+/// Writes three seconds of film; its NAL units as they left the encoder.
+fn film(path: &std::path::Path) -> Vec<Vec<u8>> {
+    callgate::media::init().unwrap();
+    let text = "videotestsrc num-buffers=75 ! video/x-raw,width=320,height=180,framerate=25/1 ! x264enc tune=zerolatency key-int-max=10 \
+                ! video/x-h264,stream-format=byte-stream ! tee name=t ! queue ! h264parse ! mp4mux ! filesink name=film \
+                t. ! queue ! filesink name=units";
+    let units = path.with_extension("h264");
+    let pipeline = gst::parse::launch(text).unwrap().downcast::<gst::Pipeline>().unwrap();
+    pipeline.by_name("film").unwrap().set_property("location", path);
+    pipeline.by_name("units").unwrap().set_property("location", &units);
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let bus = pipeline.bus().unwrap();
+    let end =
+        bus.timed_pop_filtered(gst::ClockTime::from_seconds(20), &[gst::MessageType::Eos, gst::MessageType::Error]);
+    assert_eq!(end.unwrap().type_(), gst::MessageType::Eos);
+    pipeline.set_state(gst::State::Null).unwrap();
+    annex_b(&std::fs::read(units).unwrap())
 }

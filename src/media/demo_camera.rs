@@ -295,6 +295,7 @@ fn launch_text(settings: &DemoSettings) -> Result<String, DemoError> {
                 Some("mkv") => "matroskademux",
                 _ => "qtdemux",
             };
+            // Parameter sets are in the file's header. Put in like this, they also come between slices, as from many small cameras.
             format!(
                 "filesrc name=file ! {demuxer} ! h264parse ! video/x-h264,{units} ! rtph264pay name=pay0 pt=96 config-interval=-1"
             )

@@ -18,7 +18,6 @@ const REQUIRED: &[(&str, &str)] = &[
     ("rtpopusdepay", "gstreamer1.0-plugins-good"),
     ("mulawdec", "gstreamer1.0-plugins-good"),
     ("alawdec", "gstreamer1.0-plugins-good"),
-    ("h264parse", "gstreamer1.0-plugins-bad"),
     ("webrtcbin", "gstreamer1.0-plugins-bad"),
     ("dtlssrtpenc", "gstreamer1.0-plugins-bad"),
     ("dtlssrtpdec", "gstreamer1.0-plugins-bad"),
@@ -31,6 +30,7 @@ const REQUIRED: &[(&str, &str)] = &[
 /// What only some lines and commands need: any one of these elements, its package, and what is lost without.
 const OPTIONAL: &[(&[&str], &str, &str)] = &[
     (&["x264enc", "openh264enc"], "gstreamer1.0-plugins-ugly", "test:// and the demo have no picture"),
+    (&["h264parse"], "gstreamer1.0-plugins-bad", "test:// and the demo have no picture"),
     (&["videotestsrc"], "gstreamer1.0-plugins-base", "test:// and the demo have no picture"),
     (&["timeoverlay"], "gstreamer1.0-plugins-base", "test:// and the demo have no picture"),
     (&["clockoverlay"], "gstreamer1.0-plugins-base", "the demo has no picture"),

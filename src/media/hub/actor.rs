@@ -168,8 +168,14 @@ impl Actor<'_> {
             if facts.closing {
                 return Ended::Unwanted;
             }
+            let heard_of = facts.news.video_codec.is_some() || facts.news.audio.is_some();
             if let Some(trouble) = &facts.news.failure {
-                return Ended::Failed { trouble: trouble.clone(), was_open };
+                let mut trouble = trouble.clone();
+                // It took the connection and never described itself.
+                if !heard_of && trouble.error == SourceError::Closed {
+                    trouble.error = SourceError::Unreachable;
+                }
+                return Ended::Failed { trouble, was_open };
             }
             let unused_for = facts.unused_since.filter(|_| facts.leases == 0).map(|since| now - since);
             let idle = self.shared.settings.idle;
@@ -179,7 +185,6 @@ impl Actor<'_> {
             if open.is_none() {
                 open = facts.news.streams();
             }
-            let heard_of = facts.news.video_codec.is_some() || facts.news.audio.is_some();
             let wants_opus = facts.news.audio_caps.clone().filter(|_| facts.opus_takers > 0);
             let callers = facts.leases;
             if wants_opus.is_some() == transcoder.is_some()

@@ -7,6 +7,7 @@ use super::gop::GopCache;
 use super::h264::{ParameterSets, read_access_unit};
 use super::tap::Queue;
 use super::unit::{AudioClock, AudioFormat, Flow, Unit, audio_units, video_unit};
+use crate::endpoint::{VideoCodec, VideoStream};
 use crate::media::tap::TapSettings;
 
 /// The hub's switch. No call under its lock blocks: queues are bounded, and the transcoder's input is leaky.
@@ -78,10 +79,13 @@ impl Fan {
         drop(self.of(generation));
     }
 
-    /// Takes an H.264 access unit (Annex B). The `profile-level-id` in force, once there is one.
-    pub(super) fn video(&self, generation: Generation, sample: &gst::Sample) -> Option<[u8; 3]> {
-        let pts = clock_time(sample)?;
-        let mut memory = sample.buffer()?.all_memory()?;
+    /// Takes an H.264 access unit (Annex B) of this clock time. What its stream is, once there were parameter sets.
+    pub(super) fn video(
+        &self,
+        generation: Generation,
+        mut memory: gst::Memory,
+        pts: gst::ClockTime,
+    ) -> Option<VideoStream> {
         let mut state = self.of(generation)?;
         let read = read_access_unit(&memory.map_readable().ok()?, &mut state.parameters);
         if let Some(completed) = read.completed {
@@ -93,7 +97,13 @@ impl Fan {
         }
         state.cache.push(unit.clone());
         state.give(&unit);
-        state.parameters.profile_level_id()
+        let (width, height) = state.parameters.picture_size()?;
+        Some(VideoStream {
+            codec: VideoCodec::H264,
+            profile_level_id: state.parameters.profile_level_id(),
+            width,
+            height,
+        })
     }
 
     /// Takes a buffer of the source's own audio: to the transcoder, and to the taps when it goes as it is.
@@ -132,7 +142,7 @@ impl Fan {
 
 /// When a sample was taken, as the system clock says: its running time, since all pipelines have base time 0. Its PTS alone is
 /// not enough (`x264enc` shifts both PTS and segment by 1000 hours).
-fn clock_time(sample: &gst::Sample) -> Option<gst::ClockTime> {
+pub(super) fn clock_time(sample: &gst::Sample) -> Option<gst::ClockTime> {
     let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
     segment.to_running_time(sample.buffer()?.pts()?)
 }

@@ -3,11 +3,14 @@
 use std::sync::Weak;
 
 use super::Shared;
-use super::fan::Generation;
+use super::fan::{Generation, clock_time};
 use super::pipeline::{Failure, sink};
 use super::trouble::Trouble;
 use super::unit::AudioFormat;
-use crate::endpoint::{AudioStream, VideoCodec, VideoStream};
+use crate::endpoint::{AudioStream, VideoCodec};
+
+/// Bytes that a picture may have when it comes in parts: far above a keyframe of any camera.
+const MAX_UNIT: usize = 8 << 20;
 
 /// The hub as one opening of its source sees it: weak, and deaf to what comes after the next opening.
 #[derive(Clone)]
@@ -58,30 +61,61 @@ impl Feed {
         }
     }
 
-    /// Takes H.264 access units.
+    /// Takes H.264 access units, each a buffer.
     pub(super) fn video_sink(&self) -> gst_app::AppSink {
-        let feed = self.clone();
-        let mut told = false;
+        let mut video = self.video();
         sink(move |sample| {
-            let Some(shared) = feed.shared.upgrade() else { return };
-            let profile_level_id = shared.fan.video(feed.generation, sample);
-            if !told && profile_level_id.is_some() {
-                let caps = sample.caps().and_then(|caps| caps.structure(0));
-                let pixels = |field| {
-                    caps.and_then(|caps| caps.get::<i32>(field).ok())
-                        .and_then(|size| u32::try_from(size).ok())
-                        .unwrap_or(0)
-                };
-                let video = VideoStream {
-                    codec: VideoCodec::H264,
-                    profile_level_id,
-                    width: pixels("width"),
-                    height: pixels("height"),
-                };
-                feed.news(|news| news.video = Some(video));
-                told = true;
+            if let (Some(memory), Some(pts)) =
+                (sample.buffer().and_then(|buffer| buffer.all_memory()), clock_time(sample))
+            {
+                video(memory, pts);
             }
         })
+    }
+
+    /// Takes H.264 access units out of RTP. `rtph264depay` cuts a unit in two where it finds parameter sets between slices (see
+    /// `h264`); only the last part has the marker.
+    pub(super) fn depayloaded_video_sink(&self) -> gst_app::AppSink {
+        let mut video = self.video();
+        let mut parts: Option<(gst::ClockTime, Vec<u8>)> = None;
+        sink(move |sample| {
+            let (Some(buffer), Some(pts)) = (sample.buffer(), clock_time(sample)) else { return };
+            // A camera that sets no markers is one picture late: a unit ends when the next begins.
+            if let Some((first_pts, unit)) = parts.take_if(|(first_pts, _)| *first_pts != pts) {
+                video(gst::Memory::from_slice(unit), first_pts);
+            }
+            let last = buffer.flags().contains(gst::BufferFlags::MARKER);
+            match (parts.take(), buffer.all_memory()) {
+                (None, Some(memory)) if last => video(memory, pts),
+                (unit, Some(memory)) => {
+                    let Ok(part) = memory.map_readable() else { return };
+                    let mut unit = unit.map(|(_, unit)| unit).unwrap_or_default();
+                    if unit.len() + part.len() > MAX_UNIT {
+                        return;
+                    }
+                    unit.extend_from_slice(&part);
+                    if last {
+                        video(gst::Memory::from_slice(unit), pts);
+                    } else {
+                        parts = Some((pts, unit));
+                    }
+                }
+                (_, None) => {}
+            }
+        })
+    }
+
+    fn video(&self) -> impl FnMut(gst::Memory, gst::ClockTime) + Send + 'static {
+        let feed = self.clone();
+        let mut told = false;
+        move |memory, pts| {
+            let Some(shared) = feed.shared.upgrade() else { return };
+            let video = shared.fan.video(feed.generation, memory, pts);
+            if !told && video.is_some() {
+                feed.news(|news| news.video = video);
+                told = true;
+            }
+        }
     }
 
     /// Takes buffers of encoded audio, in `format` when it can go into RTP as it is.

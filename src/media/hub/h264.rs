@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::sps::picture_size;
+
 const IDR: u8 = 5;
 const SPS: u8 = 7;
 const PPS: u8 = 8;
@@ -63,8 +65,16 @@ struct ParameterSet {
 impl ParameterSets {
     /// Profile, constraint flags and level of the first SPS, as in `profile-level-id`.
     pub(super) fn profile_level_id(&self) -> Option<[u8; 3]> {
-        let sps = self.sets.iter().find(|set| set.kind == SPS)?;
-        sps.nal.get(1..4)?.try_into().ok()
+        self.first_sps()?.get(1..4)?.try_into().ok()
+    }
+
+    /// Width and height in pixels.
+    pub(super) fn picture_size(&self) -> Option<(u32, u32)> {
+        picture_size(self.first_sps()?)
+    }
+
+    fn first_sps(&self) -> Option<&[u8]> {
+        self.sets.iter().find(|set| set.kind == SPS).map(|set| set.nal.as_slice())
     }
 
     /// Takes a SPS or PPS; true when it differs from the one that was in force under its id.
@@ -112,9 +122,7 @@ pub(super) struct AccessUnit {
 pub(super) fn read_access_unit(stream: &[u8], sets: &mut ParameterSets) -> AccessUnit {
     let mut nals: Vec<&[u8]> = nals(stream).into_iter().map(|nal| &stream[nal]).collect();
     let count = nals.len();
-    if sets.sets.is_empty() {
-        drop_repeated_parameters(&mut nals);
-    }
+    drop_repeated_parameters(&mut nals, sets.sets.is_empty());
     let (mut idr, mut sps, mut pps, mut new_parameters) = (false, false, false, false);
     for nal in &nals {
         match kind(nal) {
@@ -139,11 +147,18 @@ pub(super) fn read_access_unit(stream: &[u8], sets: &mut ParameterSets) -> Acces
     AccessUnit { keyframe, new_parameters, completed }
 }
 
-/// `rtph264depay` puts the SDP's parameter sets before the first unit, also when the camera sends them in it.
-fn drop_repeated_parameters(nals: &mut Vec<&[u8]>) {
+/// Drops parameter sets that others have put in a second time: in the `first` unit, `rtph264depay` puts those of the SDP before
+/// the camera's own; and `rtph264pay config-interval=-1`, which many small cameras run, puts them before each slice of an IDR
+/// picture, where they would start a new access unit (7.4.1.2.3).
+fn drop_repeated_parameters(nals: &mut Vec<&[u8]>, first: bool) {
     let mut at = 0;
+    let mut in_picture = false;
     while at < nals.len() {
-        if matches!(kind(nals[at]), SPS | PPS) && nals[at + 1..].contains(&nals[at]) {
+        in_picture |= matches!(kind(nals[at]), 1..=IDR);
+        let repeats = matches!(kind(nals[at]), SPS | PPS)
+            && (in_picture && nals[..at].contains(&nals[at])
+                || !in_picture && first && nals[at + 1..].contains(&nals[at]));
+        if repeats {
             nals.remove(at);
         } else {
             at += 1;
@@ -310,6 +325,16 @@ mod tests {
         let unit = read_access_unit(&stream(&first), &mut sets);
         assert_eq!(split(&unit.completed.unwrap()), first[2..]);
         assert!(read_access_unit(&stream(&first), &mut sets).completed.is_none(), "later it is the camera's own doing");
+    }
+
+    #[test]
+    fn parameter_sets_between_the_slices_of_a_picture_are_left_out() {
+        let mut sets = ParameterSets::default();
+        read_access_unit(&stream(&[&SPS_NAL, &PPS_NAL, &[0x65, 1, 2]]), &mut sets);
+        let unit = [&SPS_NAL[..], &PPS_NAL, &[0x65, 1, 2], &SPS_NAL, &PPS_NAL, &[0x65, 3, 4]];
+        let read = read_access_unit(&stream(&unit), &mut sets);
+        assert_eq!(split(&read.completed.unwrap()), [&SPS_NAL[..], &PPS_NAL, &[0x65, 1, 2], &[0x65, 3, 4]]);
+        assert!(read.keyframe);
     }
 
     #[test]

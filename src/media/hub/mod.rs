@@ -1,7 +1,7 @@
 //! A line's source, shared by all its calls: opened when it is first wanted, closed when it is not, opened again when it drops.
 //!
-//! One thread per hub owns the source's pipeline ([`actor`]); GStreamer's threads leave word for it ([`desk`]) and put media into
-//! the [`fan`], which makes the RTP payload once and gives it to all taps; each tap has a thread of its own ([`tap`]).
+//! One thread per hub owns the source's pipeline (`actor`); GStreamer's threads leave word for it (`desk`) and put media into
+//! the `fan`, which makes the RTP payload once and gives it to all taps; each tap has a thread of its own (`tap`).
 
 mod actor;
 mod desk;
@@ -12,6 +12,7 @@ mod h264;
 pub(super) mod pattern;
 mod pipeline;
 mod rtsp;
+mod sps;
 mod tap;
 mod transcode;
 mod trouble;

@@ -161,11 +161,9 @@ fn attach(pipeline: &gst::Pipeline, pad: &gst::Pad, feed: &Feed) -> Result<(), S
                 .field("stream-format", "byte-stream")
                 .field("alignment", "au")
                 .build();
-            let filter = element("capsfilter")?;
-            filter.set_property("caps", &units);
-            let sink = feed.video_sink();
+            let sink = feed.depayloaded_video_sink();
             sink.set_caps(Some(&units));
-            vec![element("rtph264depay")?, filter, element("h264parse")?, sink.upcast()]
+            vec![element("rtph264depay")?, sink.upcast()]
         }
         "audio" => {
             let depayloader = depayloader(&caps).and_then(|factory| factory.create().build().ok());
