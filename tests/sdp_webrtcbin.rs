@@ -117,10 +117,9 @@ impl Peer {
 
     fn first_candidate(&self) -> Candidate {
         loop {
-            if let Event::Candidate(text) = self.events.recv_timeout(DEADLINE).unwrap() {
-                if let Some(candidate) = Candidate::read(&text).unwrap() {
-                    return candidate;
-                }
+            let Event::Candidate(text) = self.events.recv_timeout(DEADLINE).unwrap() else { continue };
+            if let Some(candidate) = Candidate::read(&text).unwrap() {
+                return candidate;
             }
         }
     }

@@ -177,6 +177,10 @@ fn write_refused(section: &MediaSection, text: &mut Text) {
         let channels = if *channels > 1 { format!("/{channels}") } else { String::new() };
         text.line(format_args!("a=rtpmap:{payload_type} {name}/{clock_rate}{channels}"));
     }
+    if section.formats.iter().any(|format| format == "webrtc-datachannel") {
+        // werift fails on a refused data channel without it.
+        text.line(format_args!("a=sctp-port:5000"));
+    }
     if matches!(section.kind, MediaKind::Audio | MediaKind::Video) {
         text.line(format_args!("a=rtcp-mux"));
         text.direction(Direction::Inactive);
