@@ -32,13 +32,8 @@ pub(super) fn assemble(setup: PeerSetup) -> Result<Parts, PeerError> {
     let incoming = Arc::new(Incoming::default());
     incoming.attach(&connection.webrtcbin);
     let requests = Arc::new(AtomicU64::new(0));
-    match pads(&setup, &connection, &requests) {
-        Ok(pads) => Ok(Parts { setup, connection, pads, incoming, requests }),
-        Err(error) => {
-            let _ = connection.pipeline.set_state(gst::State::Null);
-            Err(error)
-        }
-    }
+    let pads = pads(&setup, &connection, &requests)?;
+    Ok(Parts { setup, connection, pads, incoming, requests })
 }
 
 fn pads(setup: &PeerSetup, connection: &Connection, requests: &Arc<AtomicU64>) -> Result<Vec<SourcePad>, PeerError> {

@@ -91,9 +91,7 @@ impl Arrivals {
     }
 }
 
-/// A playing pipeline with nothing but a `webrtcbin` in it.
-///
-/// Dropping it without [`Connection::close`] leaks it: a pipeline must not be dropped while it plays.
+/// A playing pipeline with nothing but a `webrtcbin` in it. [`Connection::close`] takes it down and says how that went.
 pub(in crate::media) struct Connection {
     pub(in crate::media) pipeline: gst::Pipeline,
     pub(in crate::media) webrtcbin: gst::Element,
@@ -104,6 +102,19 @@ pub(in crate::media) struct Connection {
     pub(in crate::media) arrivals: Arc<Arrivals>,
     /// Whether gathering has to ask servers.
     asks_servers: bool,
+    /// [`Connection::close`] has it.
+    closing: bool,
+}
+
+impl Drop for Connection {
+    /// Where a task was cut short, as when the process ends. A pipeline must not be freed while it plays, nor be stopped here.
+    fn drop(&mut self) {
+        if !self.closing {
+            let pipeline = self.pipeline.clone();
+            let _ =
+                std::thread::Builder::new().name("teardown".into()).spawn(move || pipeline.set_state(gst::State::Null));
+        }
+    }
 }
 
 impl Connection {
@@ -131,7 +142,7 @@ impl Connection {
         watch_bus(&pipeline, &report);
         pipeline.add(&webrtcbin).map_err(|_| fault("webrtcbin cannot be added"))?;
         let asks_servers = !ice.stun.is_empty() || !ice.turn.is_empty();
-        Ok(Self { pipeline, webrtcbin, progress, report, candidates, arrivals, asks_servers })
+        Ok(Self { pipeline, webrtcbin, progress, report, candidates, arrivals, asks_servers, closing: false })
     }
 
     /// Starts the pipeline. Blocks for milliseconds.
@@ -265,15 +276,15 @@ impl Connection {
     }
 
     /// Takes it down off the streaming threads: `first` frees what feeds it; `polite` closes DTLS so that the other side knows at once.
-    pub(in crate::media) async fn close(self, polite: bool, first: impl FnOnce() + Send + 'static) -> Teardown {
-        let Self { pipeline, webrtcbin, .. } = self;
-        teardown::take_down(pipeline, move || {
+    pub(in crate::media) async fn close(mut self, polite: bool, first: impl FnOnce() + Send + 'static) -> Teardown {
+        self.closing = true;
+        teardown::take_down(self.pipeline.clone(), move || {
             // Before anything flushes: the alert leaves through the same sink as the media.
             if polite {
-                goodbye::close_notify(&webrtcbin);
+                goodbye::close_notify(&self.webrtcbin);
             }
             first();
-            drop(webrtcbin);
+            drop(self);
         })
         .await
     }
