@@ -265,7 +265,8 @@ impl Dialling {
                         patience = Instant::now() + DETAIL_PATIENCE;
                     }
                     Heard::Candidate(candidate) => peer.add_candidate(candidate),
-                    Heard::Ended(end) if refused => return DialEnd::Refused { detail: end.detail },
+                    // Relays may bring the words of a refusal before the refusal itself.
+                    Heard::Ended(end) if refused || (!answered && end.reason == EndWord::Rejected) => return DialEnd::Refused { detail: end.detail },
                     Heard::Ended(end) => return DialEnd::LineEnded { reason: end.reason, detail: end.detail },
                 },
                 event = media.recv() => match event {

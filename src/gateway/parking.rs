@@ -34,31 +34,37 @@ pub(super) struct Parking {
     waiting: VecDeque<(Millis, CallKey, Incoming)>,
 }
 
+/// The caller has more events waiting than a call may have.
+#[derive(Debug)]
+pub(super) struct Full;
+
 impl Parking {
-    pub(super) fn park(&mut self, now: Millis, incoming: Incoming) {
-        self.leave(now);
+    /// Parks an event.
+    ///
+    /// # Errors
+    /// [`Full`]; the event is dropped.
+    pub(super) fn park(&mut self, now: Millis, incoming: Incoming) -> Result<(), Full> {
         let key = CallKey::of(&incoming);
+        // A call's candidates, and its end.
         if self.waiting.iter().filter(|(_, waits, _)| waits.caller == key.caller).count() > MAX_CANDIDATES {
-            return;
-        }
-        if self.waiting.len() >= PLACES {
-            self.waiting.pop_front();
+            return Err(Full);
         }
         self.waiting.push_back((now, key, incoming));
+        Ok(())
     }
 
     /// What waited for this call, in the order in which it came.
-    pub(super) fn take(&mut self, now: Millis, key: &CallKey) -> Vec<Incoming> {
-        self.leave(now);
+    pub(super) fn take(&mut self, key: &CallKey) -> Vec<Incoming> {
         let (theirs, others) = self.waiting.drain(..).partition(|(_, waits, _)| waits == key);
         self.waiting = others;
         let theirs: VecDeque<_> = theirs;
         theirs.into_iter().map(|(_, _, incoming)| incoming).collect()
     }
 
-    fn leave(&mut self, now: Millis) {
-        while self.waiting.front().is_some_and(|(since, _, _)| now.since(*since) > WAITS) {
-            self.waiting.pop_front();
-        }
+    /// Lets those go that waited too long, and the oldest when there are too many; returns whose they were.
+    pub(super) fn leave(&mut self, now: Millis) -> Vec<PublicKey> {
+        let late = self.waiting.iter().take_while(|(since, _, _)| now.since(*since) > WAITS).count();
+        let gone = late.max(self.waiting.len().saturating_sub(PLACES));
+        self.waiting.drain(..gone).map(|(_, key, _)| key.caller).collect()
     }
 }

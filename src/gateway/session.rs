@@ -1,6 +1,7 @@
 //! The task that owns a call: it feeds the machine, and carries out what the machine says.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
@@ -33,6 +34,8 @@ pub(super) enum Told {
 pub(super) struct SessionHandle {
     told: mpsc::Sender<Told>,
     hang_up: watch::Sender<Option<EndReason>>,
+    /// Events of other keys under this session's name. A count, and nothing in the queue: others must not fill it.
+    foreign: Arc<AtomicU32>,
 }
 
 impl SessionHandle {
@@ -40,6 +43,11 @@ impl SessionHandle {
     /// that nobody needs late: what does not fit is dropped, and the machine's deadlines end a call that missed something.
     pub(super) fn tell(&self, told: Told) -> bool {
         self.told.try_send(told).is_ok()
+    }
+
+    /// Notes an event that another key sent under this session's name.
+    pub(super) fn note_foreign(&self) {
+        self.foreign.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Ends the call; goes past the queue.
@@ -68,6 +76,7 @@ pub(super) struct Session {
     call: Call,
     told: mpsc::Receiver<Told>,
     hang_up: watch::Receiver<Option<EndReason>>,
+    foreign: Arc<AtomicU32>,
     around: Surroundings,
     stats: PeerStats,
     teardown: Option<media::Teardown>,
@@ -79,9 +88,20 @@ pub(super) struct Session {
 pub(super) fn session(id: CallId, line: LineName, call: Call, around: Surroundings) -> (SessionHandle, Session) {
     let (told_to, told) = mpsc::channel(QUEUE);
     let (hang_up_to, hang_up) = watch::channel(None);
-    let session =
-        Session { id, line, call, told, hang_up, around, stats: PeerStats::default(), teardown: None, ended: None };
-    (SessionHandle { told: told_to, hang_up: hang_up_to }, session)
+    let foreign = Arc::new(AtomicU32::new(0));
+    let session = Session {
+        id,
+        line,
+        call,
+        told,
+        hang_up,
+        foreign: foreign.clone(),
+        around,
+        stats: PeerStats::default(),
+        teardown: None,
+        ended: None,
+    };
+    (SessionHandle { told: told_to, hang_up: hang_up_to, foreign }, session)
 }
 
 impl Session {
@@ -214,7 +234,8 @@ impl Session {
     fn report(&mut self, report: &Report) {
         self.ended = Some(report.reason.word());
         self.around.facts.record(&Fact::CallEnded { call: self.id, line: &self.line, report });
-        let record = call_record(&self.line, report, &self.stats, self.teardown);
+        let mut record = call_record(&self.line, report, &self.stats, self.teardown);
+        record.ignored = record.ignored.saturating_add(self.foreign.load(Ordering::Relaxed));
         if let Err(error) = self.around.store.log_call(&record) {
             self.around.facts.record(&Fact::NotStored { call: self.id, error: &error });
         }
