@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use gst::prelude::*;
-use gst_webrtc::{WebRTCRTPTransceiver, WebRTCRTPTransceiverDirection, WebRTCSDPType};
+use gst_webrtc::{WebRTCRTPTransceiverDirection, WebRTCSDPType};
 
 use super::PeerSetup;
 use super::connection::{Connection, fault};
@@ -47,7 +47,7 @@ fn pads(setup: &PeerSetup, connection: &Connection, requests: &Arc<AtomicU64>) -
         // A pad that matches no m-line aborts the process: only what the plan sends gets one.
         let Some(format) = sent(section) else { continue };
         let pad = SourcePad::link(connection, index, format.track, requests)?;
-        transceiver(connection, index)?.set_direction(match section.direction {
+        pad.transceiver()?.set_direction(match section.direction {
             Direction::SendOnly => WebRTCRTPTransceiverDirection::Sendonly,
             _ => WebRTCRTPTransceiverDirection::Sendrecv,
         });
@@ -72,13 +72,6 @@ fn sent(section: &PlannedSection) -> Option<Format> {
         (None, Some(AudioPlan::PassOpus | AudioPlan::ToOpus)) => Some(Format::OPUS),
         (None, None) => None,
     }
-}
-
-fn transceiver(connection: &Connection, index: usize) -> Result<WebRTCRTPTransceiver, PeerError> {
-    connection
-        .webrtcbin
-        .emit_by_name::<Option<WebRTCRTPTransceiver>>("get-transceiver", &[&(index as i32)])
-        .ok_or_else(|| fault("webrtcbin has no transceiver for its pad"))
 }
 
 /// Makes the answer, with every candidate that was found in time, and sends it.
