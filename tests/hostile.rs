@@ -7,24 +7,40 @@
 mod calls;
 #[path = "support/criticals.rs"]
 mod criticals;
+#[path = "support/daemon.rs"]
+#[allow(dead_code)]
+mod daemon;
 #[path = "support/mutate.rs"]
 mod mutate;
 #[path = "support/sdp_offers.rs"]
 mod offers;
+#[path = "support/path.rs"]
+mod path;
+#[path = "support/relay.rs"]
+mod relay;
+#[path = "support/run.rs"]
+mod run;
+#[path = "support/signaling.rs"]
+mod signaling;
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
 
 use callgate::call::{Action, Call, EndReason, Input, Millis, State, Timing};
-use callgate::media::caller::CallerSettings;
+use callgate::media::caller::{CallerEvent, CallerSettings};
 use callgate::media::{self, CallId, Command, PeerError};
 use callgate::protocol::{
     Body, CallEnd, CallType, Cipher, EndWord, Envelope, IceCandidate, Offer, SessionId, Signal, SignalKind,
 };
 use callgate::sdp;
+use callgate::store::{CallFilter, CallLog};
 use calls::{Caller, Gateway, line, soon, units, watcher};
+use daemon::field;
 use mutate::Mutator;
 use nostr::{EventId, PublicKey};
+use path::Path;
+use relay::{Behaviour, TestRelay};
+use signaling::Party;
 use tokio::sync::mpsc;
 
 /// Offers, each with one to four changes; the candidates that follow them are changed too.
@@ -288,5 +304,171 @@ async fn thousands_of_mutated_offers_and_candidates_harm_nobody() {
     assert!(answers > MUTATIONS / 10, "{answers} answers: too few for this test to mean something");
     a_normal_call_works(&mut gateway, CallId(MUTATIONS + 1)).await;
     soon("the shutdown", gateway.media.shutdown()).await;
+    criticals::assert_none();
+}
+
+/// The SDP with one hex digit of its fingerprint changed.
+fn with_one_digit_changed(sdp: &str) -> String {
+    let at = sdp.find("a=fingerprint:sha-256 ").expect("a fingerprint") + "a=fingerprint:sha-256 ".len() + 1;
+    let digit = if &sdp[at..=at] == "0" { "1" } else { "0" };
+    let mut changed = sdp.to_owned();
+    // Also where m-lines repeat it.
+    let own = sdp[at - 1..at + 94].to_owned();
+    let mut other = own.clone();
+    other.replace_range(1..2, digit);
+    changed = changed.replace(&own, &other);
+    assert_ne!(changed, sdp);
+    changed
+}
+
+/// Whether any media is among these.
+fn saw_media(events: &[CallerEvent]) -> bool {
+    events.iter().any(|event| match event {
+        CallerEvent::FirstFrame | CallerEvent::FirstAudio => true,
+        CallerEvent::Stats(stats) => stats.video.packets + stats.audio.packets > 0,
+        _ => false,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offer_with_one_digit_of_its_fingerprint_changed_gets_no_media_and_ends_as_a_security_matter() {
+    // Given a gateway, and someone on the path to it
+    let relay = TestRelay::start(Behaviour::Honest).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (daemon, lines) = run::run(folder.path(), &relay.url(), 1);
+    let mut party = Party::new(&[relay.url()]).await;
+    let mut path = Path::new().await;
+    let mut caller = Caller::start(CallerSettings { send_test_media: true, ..watcher() }).await;
+
+    // When an otherwise good offer names a certificate that is one digit off
+    let tampered = with_one_digit_changed(&path.offer(&caller.offer));
+    let answer = run::offer(&mut party, lines[0], "tampered", tampered).await;
+    caller.take(&path.answer(&answer)).await;
+
+    // Then both ends shake hands, and the gateway hangs up:
+    let gone = |event| matches!(event, CallerEvent::Failed(PeerError::ClosedByCaller)).then_some(());
+    let mut seen = Vec::new();
+    caller
+        .wait("the gateway's hang-up", |event| {
+            seen.push(event.clone());
+            gone(event)
+        })
+        .await;
+    let ended = daemon.logged(|record| field(record, "message") == "call ended");
+    assert_eq!(field(&ended, "reason"), "security_fingerprint", "{ended}");
+    seen.extend(caller.end().await);
+    assert!(path.to_caller.dtls() > 0 && path.to_gateway.dtls() > 0);
+    // not one packet of media went to the caller, and of what came from there nothing was used.
+    assert_eq!(path.to_caller.rtp(), 0);
+    assert!(!saw_media(&seen), "{seen:?}");
+    let log = CallLog::open(&folder.path().join("data")).unwrap().expect("a call log");
+    let calls = log.calls(&CallFilter::default(), 10).unwrap();
+    assert_eq!(calls.len(), 1);
+    assert_eq!((calls[0].reason.as_str(), calls[0].origin.as_str()), ("security_fingerprint", "caller"));
+    assert_eq!((calls[0].bytes_sent, calls[0].bytes_received), (0, 0));
+    assert_eq!((calls[0].secured_ms, calls[0].first_media_ms), (None, None));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_with_one_digit_of_its_fingerprint_changed_is_refused_by_the_caller() {
+    let mut gateway = Gateway::start();
+    let mut path = Path::new().await;
+    let mut caller = Caller::start(CallerSettings { send_test_media: true, ..watcher() }).await;
+
+    let answer = gateway.answer(CallId(1), &path.offer(&caller.offer)).await;
+    caller.take(&with_one_digit_changed(&path.answer(&answer))).await;
+
+    let mut seen = Vec::new();
+    caller
+        .wait("the caller's refusal", |event| {
+            seen.push(event.clone());
+            matches!(event, CallerEvent::Failed(PeerError::FingerprintMismatch)).then_some(())
+        })
+        .await;
+    seen.extend(caller.end().await);
+    assert!(path.to_gateway.dtls() > 0);
+    assert_eq!(path.to_gateway.rtp(), 0, "the caller's own media was held back");
+    assert!(!seen.contains(&CallerEvent::Connected) && !saw_media(&seen), "{seen:?}");
+    assert!(!gateway.close(CallId(1)).await.leaked);
+}
+
+/// Datagrams in one round.
+const DATAGRAMS: usize = 2_000;
+
+/// A datagram that looks like STUN (RFC 8489), DTLS (RFC 6347), RTP or RTCP (RFC 3550), and is not; or like nothing.
+fn nonsense(mutator: &mut Mutator) -> Vec<u8> {
+    let length: usize = [0, 1, 11, 12, 13, 20, 28, 64, 300, 1200, 1472, 9000][mutator.below(12)];
+    let mut bytes: Vec<u8> = (0..length).map(|_| mutator.number() as u8).collect();
+    let header: Vec<u8> = match mutator.below(8) {
+        0 => Vec::new(),
+        kind @ 1..=3 => {
+            // A binding request, response, error or indication; the length right or wrong; attributes at random.
+            let body = match kind {
+                1 => length.saturating_sub(20) as u16,
+                2 => mutator.number() as u16,
+                _ => (length.saturating_sub(20) as u16) & !3,
+            };
+            let method = [[0, 1], [1, 1], [1, 0x11], [0, 0x11]][mutator.below(4)];
+            [&method[..], &body.to_be_bytes(), &[0x21, 0x12, 0xa4, 0x42]].concat()
+        }
+        kind @ 4..=5 => {
+            // Change cipher spec, alert, handshake, application data, heartbeat; epoch 0 or 1.
+            let content = 20 + mutator.below(6) as u8;
+            let body = if kind == 4 { length.saturating_sub(13) as u16 } else { mutator.number() as u16 };
+            let epoch = mutator.below(2) as u8;
+            [&[content, 0xfe, 0xfd, 0, epoch, 0, 0, 0, 0, 0][..], &[mutator.number() as u8], &body.to_be_bytes()]
+                .concat()
+        }
+        6 => vec![0x80 | mutator.below(64) as u8, mutator.number() as u8 & 0x7f],
+        _ => vec![0x80 | mutator.below(32) as u8, 200 + mutator.below(8) as u8, 0, mutator.below(64) as u8],
+    };
+    for (byte, header) in bytes.iter_mut().zip(header) {
+        *byte = header;
+    }
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nonsense_that_is_sent_to_a_calls_port_does_not_disturb_the_call() {
+    criticals::listen();
+    // Given a call
+    let mut gateway = Gateway::start();
+    let mut path = Path::new().await;
+    let (told, mut pictures) = mpsc::channel(1024);
+    let caller = Caller::start(CallerSettings { units: Some(told), send_test_media: true, ..watcher() }).await;
+    let answer = gateway.answer(CallId(1), &path.offer(&caller.offer)).await;
+    caller.take(&path.answer(&answer)).await;
+    let mut all = units(&mut pictures, 10).await;
+    let open = path.gateway.expect("it has answered");
+
+    // When strangers send nonsense to its port, and someone on the path sends it in the caller's name,
+    let stranger = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut mutator = Mutator::new(4);
+    for round in 0..4 {
+        for sent in 0..DATAGRAMS {
+            let nonsense = nonsense(&mut mutator);
+            match round % 2 {
+                0 => drop(stranger.send_to(&nonsense, open).await),
+                _ => path.forge(&nonsense).await,
+            }
+            // No faster than the port is read, or the kernel drops it.
+            if sent % 64 == 0 {
+                all.extend(units(&mut pictures, 1).await);
+            }
+        }
+    }
+
+    // Then the call goes on both ways, and every picture can be decoded.
+    all.extend(units(&mut pictures, 25).await);
+    let before = gateway.stats(CallId(1), |_| true).await.received_video.frames;
+    gateway.stats(CallId(1), |stats| stats.received_video.frames > before).await;
+    let decoded = calls::decode(&all);
+    assert!(decoded.len() + 2 >= all.len(), "{} of {} decoded", decoded.len(), all.len());
+    caller.end().await;
+    assert_eq!(gateway.failure(CallId(1)).await, PeerError::ClosedByCaller);
+    assert!(!gateway.close(CallId(1)).await.leaked);
+    a_normal_call_works(&mut gateway, CallId(2)).await;
+    soon("the shutdown", gateway.media.shutdown()).await;
+    criticals::show_errors();
     criticals::assert_none();
 }
