@@ -82,6 +82,9 @@ impl CallArgs {
     }
 }
 
+/// How long packets that are late or lost are waited for: a telephone's usual jitter buffer, room for one resending.
+const JITTER: Duration = Duration::from_millis(150);
+
 /// How long an offer rings.
 const RINGS: Duration = Duration::from_secs(60);
 
@@ -105,6 +108,7 @@ async fn talk(args: &CallArgs, plan: CallPlan) -> Outcome {
             audio: true,
             send_test_media: args.send,
             record: args.record.clone(),
+            jitter: JITTER,
             ..CallerSettings::default()
         },
     };

@@ -90,12 +90,13 @@ fn assemble(
     let connection = Connection::build(&settings.ice, certificate)?;
     let jitter = u32::try_from(settings.jitter.as_millis()).unwrap_or(u32::MAX);
     connection.webrtcbin.set_property("latency", jitter);
+    if jitter > 0 {
+        connection.ask_for_lost_packets();
+    }
     let receiver = Arc::new(Receiver::new(settings.units.clone(), recording.clone()));
     receiver.attach(&connection.pipeline, &connection.webrtcbin);
-    let pads = offer::add_sections(&connection, &settings).and_then(|pads| connection.play().map(|()| pads));
-    let pads = pads.inspect_err(|_| {
-        let _ = connection.pipeline.set_state(gst::State::Null);
-    })?;
+    let pads = offer::add_sections(&connection, &settings)?;
+    connection.play()?;
     Ok(Calling {
         connection,
         pads,

@@ -8,6 +8,7 @@ use gst::prelude::*;
 use tokio::sync::watch;
 
 use super::connection::{Connection, Progress, fault};
+use super::resend::{History, Wanted};
 use crate::media::PeerError;
 use crate::media::tap::{PacketSink, SinkGone, Track};
 
@@ -124,25 +125,54 @@ impl SourcePad {
 pub(in crate::media) struct PadSink {
     video: Option<gst::Pad>,
     audio: Option<gst::Pad>,
+    /// The video that may be asked for again: its SSRC and its last packets.
+    history: Option<(u32, History)>,
+    wanted: Arc<Wanted>,
     /// Until the first packet went out.
     first: Option<Arc<watch::Sender<Progress>>>,
 }
 
 impl PadSink {
-    pub(in crate::media) fn new(pads: &[SourcePad], report: Arc<watch::Sender<Progress>>) -> Self {
-        let of = |track| pads.iter().find(|pad| pad.track == track).map(SourcePad::pad);
-        Self { video: of(Track::Video), audio: of(Track::Audio), first: Some(report) }
+    /// `resends`: the caller was promised that video packets which it lost are sent again.
+    pub(in crate::media) fn new(
+        pads: &[SourcePad],
+        resends: bool,
+        wanted: Arc<Wanted>,
+        report: Arc<watch::Sender<Progress>>,
+    ) -> Self {
+        let of = |track| pads.iter().find(|pad| pad.track == track);
+        let (video, audio) = (of(Track::Video), of(Track::Audio));
+        Self {
+            history: video.filter(|_| resends).map(|pad| (pad.ssrc, History::default())),
+            video: video.map(SourcePad::pad),
+            audio: audio.map(SourcePad::pad),
+            wanted,
+            first: Some(report),
+        }
+    }
+
+    /// Sends lost video packets again, before what comes next.
+    fn resend(&self) -> Result<(), SinkGone> {
+        let (Some(pad), Some((ssrc, history))) = (&self.video, &self.history) else { return Ok(()) };
+        for packet in history.again(*ssrc, &self.wanted) {
+            pad.push(packet).map_err(|_| SinkGone)?;
+        }
+        Ok(())
     }
 }
 
 impl PacketSink for PadSink {
     fn push(&mut self, track: Track, packets: gst::BufferList) -> Result<(), SinkGone> {
+        self.resend()?;
         let pad = match track {
             Track::Video => self.video.as_ref(),
             Track::Audio => self.audio.as_ref(),
         };
         // A tap sends only what it was asked for.
         let Some(pad) = pad else { return Ok(()) };
+        if let (Track::Video, Some((_, history))) = (track, &mut self.history) {
+            history.keep(&packets);
+        }
         pad.push_list(packets).map_err(|_| SinkGone)?;
         if let Some(report) = self.first.take() {
             report.send_modify(|progress| progress.first_media = true);
