@@ -83,11 +83,18 @@ async fn high_profile_in_slices_behind_digest_authentication_comes_bit_for_bit_o
     let relay = TestRelay::start(Behaviour::Honest).await;
     for (transport, more) in [("tcp", &[][..]), ("udp", &["--udp-only"][..])] {
         let copy = folder.path().join(format!("{transport}.h264"));
-        let arguments =
-            ["--file", film.to_str().unwrap(), "--user", "u@home", "--password", "p:ss/word", "--copy", copy.to_str().unwrap()];
+        let arguments = [
+            "--file",
+            film.to_str().unwrap(),
+            "--user",
+            "u@home",
+            "--password",
+            "p:ss/word",
+            "--copy",
+            copy.to_str().unwrap(),
+        ];
         let camera = Camera::start(&[&arguments, more].concat());
-        let gate =
-            Gate::run(&relay.url(), &[("door", &format!("{}?callgate-transport={transport}", camera.url))], "");
+        let gate = Gate::run(&relay.url(), &[("door", &format!("{}?callgate-transport={transport}", camera.url))], "");
 
         let mut watcher = Watcher::call(&gate, 0).await;
         watcher.pictures(60).await;
@@ -249,7 +256,10 @@ async fn a_call_without_media_tells_why_in_words_and_does_not_end_with_0() {
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("caller.nsec");
     let key = key.to_str().unwrap();
-    let made = std::process::Command::new(env!("CARGO_BIN_EXE_callgate")).args(["keys", "new", "--out", key]).output().unwrap();
+    let made = std::process::Command::new(env!("CARGO_BIN_EXE_callgate"))
+        .args(["keys", "new", "--out", key])
+        .output()
+        .unwrap();
     assert!(made.status.success(), "{made:?}");
     let first = gate.call(0, &["--key", key]);
     told(&first, "first_frame");

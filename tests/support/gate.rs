@@ -371,7 +371,8 @@ pub fn slices(stream: &[u8]) -> usize {
 }
 
 pub fn nal_units(stream: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let starts: Vec<usize> = (0..stream.len().saturating_sub(2)).filter(|&at| stream[at..at + 3] == [0, 0, 1]).collect();
+    let starts: Vec<usize> =
+        (0..stream.len().saturating_sub(2)).filter(|&at| stream[at..at + 3] == [0, 0, 1]).collect();
     let ends: Vec<usize> = starts.iter().skip(1).copied().chain([stream.len()]).collect();
     starts.into_iter().zip(ends).map(|(start, end)| {
         let mut nal = &stream[start + 3..end];
