@@ -41,6 +41,7 @@ unit: ## the pure modules without GStreamer, then all unit tests
 	cargo test --locked --lib --bins
 
 media: ## the tests with cameras, relays and browsers
+	cargo build --locked --example camera
 	cargo test --locked --test '*' -- --test-threads=$(MEDIA_TEST_THREADS)
 	cargo test --locked --doc
 
