@@ -54,6 +54,7 @@ page: ## that web/dist is what web/src gives (needs Node)
 	fi
 
 bench: packages ## answer time, first picture, and what 1, 10 and 50 callers cost
+	cargo build --locked --release --bin callgate --example camera
 	cargo run --locked --release --example bench
 
 advisories: $(CARGO_DENY) ## known vulnerabilities of the dependencies (fetches the advisory database)
