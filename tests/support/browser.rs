@@ -380,10 +380,11 @@ impl Browser {
         serde_json::from_value(counted).expect("counters")
     }
 
-    /// Notes each frame that the page's video renders from now on, for [`rendered`](Self::rendered).
+    /// Notes each frame that the page's video renders from now on, and forgets earlier ones, for [`rendered`](Self::rendered).
     pub async fn watch(&self) {
         self.run(
-            "const video = document.querySelector('video');
+            "if (window.rendered !== undefined) { rendered.length = 0; return; }
+             const video = document.querySelector('video');
              const canvas = new OffscreenCanvas(1, 1), pen = canvas.getContext('2d', { willReadFrequently: true });
              window.rendered = [];
              const note = (_, frame) => {
