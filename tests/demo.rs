@@ -77,8 +77,9 @@ async fn the_demos_url_leads_to_a_moving_picture_and_a_tone_in_a_browser() {
     assert!(tone.at > -60.0 && tone.at > tone.elsewhere + 30.0, "{tone:?}");
     let silence = page.tone(TONE_HZ * 2.7, 0).await;
     assert!(silence.at < tone.at - 30.0, "{silence:?} beside {tone:?}");
-    // and nothing is wrong
+    // and nothing is wrong, and what can't be done is not offered
     assert_eq!(page.js("[callgate.error ?? null, callgate.notice ?? null]").await, serde_json::json!([null, null]));
+    assert_eq!(page.js("document.querySelector('#mic').disabled").await, true, "the demo takes no voice");
     page.screenshot(&screenshots().join("demo-live-desktop.png")).await;
     page.size(360, 740, true).await;
     page.screenshot(&screenshots().join("demo-live-phone.png")).await;
@@ -96,6 +97,8 @@ async fn the_demos_url_leads_to_a_moving_picture_and_a_tone_in_a_browser() {
     let before = page.decoded_frames().await;
     page.stamps(10).await;
     assert!(page.decoded_frames().await >= before + 10);
+
+    assert_eq!(page.console_errors().await, Vec::<String>::new());
 
     // When the page is closed, the gateway notices
     page.open("about:blank").await;
