@@ -11,6 +11,7 @@ mod support {
 
 use std::path::PathBuf;
 
+use serde_json::json;
 use support::browser::Browser;
 use support::daemon::{Daemon, field, signal};
 
@@ -78,7 +79,7 @@ async fn the_demos_url_leads_to_a_moving_picture_and_a_tone_in_a_browser() {
     let silence = page.tone(TONE_HZ * 2.7, 0).await;
     assert!(silence.at < tone.at - 30.0, "{silence:?} beside {tone:?}");
     // and nothing is wrong, and what can't be done is not offered
-    assert_eq!(page.js("[callgate.error ?? null, callgate.notice ?? null]").await, serde_json::json!([null, null]));
+    assert_eq!(page.js("[callgate.error ?? null, callgate.notice ?? null]").await, json!([null, null]));
     assert_eq!(page.js("document.querySelector('#mic').disabled").await, true, "the demo takes no voice");
     page.screenshot(&screenshots().join("demo-live-desktop.png")).await;
     page.size(360, 740, true).await;
@@ -86,7 +87,7 @@ async fn the_demos_url_leads_to_a_moving_picture_and_a_tone_in_a_browser() {
 
     // When the person hangs up, page and gateway agree on it
     page.click("#hangup").await;
-    assert_eq!(page.js("[callgate.state, callgate.error ?? null]").await, serde_json::json!(["ended", null]));
+    assert_eq!(page.js("[callgate.state, callgate.error ?? null]").await, json!(["ended", null]));
     assert_eq!(page.text("#state").await, "Ended");
     assert_eq!(page.text("#hint").await, "The call is over.");
     page.screenshot(&screenshots().join("demo-over-phone.png")).await;

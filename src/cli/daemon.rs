@@ -88,16 +88,19 @@ async fn gate(config: Config, ready: impl FnOnce(&Ready)) -> Outcome {
         _ = int.recv() => {}
     }
     gateway.drain();
+    let drained = async {
+        running.ended().await;
+        stop_web.cancel();
+        if let Some(web) = web {
+            // It ends by itself within its grace; a panic in it has been logged.
+            let _ = web.await;
+        }
+    };
     tokio::select! {
         biased;
         _ = term.recv() => return Err(Failure::words(Exit::Failed, "ended at once, on a second signal")),
         _ = int.recv() => return Err(Failure::words(Exit::Failed, "ended at once, on a second signal")),
-        () = running.ended() => {}
-    }
-    stop_web.cancel();
-    if let Some(web) = web {
-        // It ends by itself within its grace; a panic in it has been logged.
-        let _ = web.await;
+        () = drained => {}
     }
     drop(embedded);
     Ok(Exit::Success)

@@ -116,6 +116,12 @@ function enter(state: State): void {
   }
   if (state === "live") show("stats", lineName());
   describe();
+  // How many call it has just changed.
+  if (known.lines !== undefined && (state === "live" || state === "ended")) {
+    void fetchLines().then((lines) => {
+      if (lines !== undefined) showLines(lines);
+    });
+  }
 }
 
 function lineName(): string {
