@@ -41,8 +41,8 @@ const CALLERS_TURN: &str = "callers-turn-credential-2b6d";
 /// What is looked for, and everywhere that it is looked for.
 #[derive(Default)]
 struct Search {
-    secrets: Vec<(&'static str, Vec<u8>)>,
-    places: Vec<(String, Vec<u8>)>,
+    secrets: Vec<(&'static str, String)>,
+    places: Vec<(String, String)>,
 }
 
 impl Search {
@@ -59,7 +59,7 @@ impl Search {
                 forms.push(text[offset * 4 / 3 + usize::from(offset > 0)..text.len() - 1].to_owned());
             }
         }
-        self.secrets.extend(forms.into_iter().map(|form| (name, form.into_bytes())));
+        self.secrets.extend(forms.into_iter().map(|form| (name, form)));
     }
 
     fn keys(&mut self, name: &'static str, keys: &Keys) {
@@ -68,19 +68,18 @@ impl Search {
         self.secret(name, &keys.secret_key().to_secret_hex().to_uppercase());
     }
 
-    fn place(&mut self, name: impl Into<String>, text: impl Into<Vec<u8>>) {
+    fn place(&mut self, name: impl Into<String>, text: impl Into<String>) {
         self.places.push((name.into(), text.into()));
     }
 
     /// The secrets that were found, and where.
     fn found(&self) -> Vec<String> {
-        let holds = |text: &[u8], form: &[u8]| text.windows(form.len()).any(|part| part == form);
         let mut found = Vec::new();
         for (place, text) in &self.places {
             for (name, form) in &self.secrets {
-                if holds(text, form) {
-                    let line = text.split(|byte| *byte == b'\n').find(|line| holds(line, form)).unwrap_or_default();
-                    found.push(format!("{name} in {place}: {}", String::from_utf8_lossy(&line[..line.len().min(600)])));
+                if let Some(line) = text.lines().find(|line| line.contains(form)) {
+                    let line: String = line.chars().take(600).collect();
+                    found.push(format!("{name} in {place}: {line}"));
                 }
             }
         }
@@ -280,7 +279,7 @@ async fn no_secret_is_told_anywhere() {
     for entry in fs::read_dir(folder.path().join("data")).unwrap() {
         let path = entry.unwrap().path();
         if path.is_file() {
-            search.place(path.display().to_string(), fs::read(&path).unwrap());
+            search.place(path.display().to_string(), String::from_utf8_lossy(&fs::read(&path).unwrap()));
         }
     }
     for event in relay.accepted() {
