@@ -154,6 +154,9 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("callgate until then:\n{}", self.written());
+        }
         // Already gone is as good.
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -33,7 +33,8 @@ pub struct CallerSettings {
     pub video: bool,
     /// Offers to receive Opus, PCMU and PCMA.
     pub audio: bool,
-    /// How long a packet is waited for that others have overtaken. All media is that much later; zero suits loopback.
+    /// How long a packet is waited for that was overtaken or lost; lost ones are asked for again. All media is that much later. Zero suits
+    /// loopback: nothing is waited for, nor asked for.
     pub jitter: Duration,
     /// Sends a tone and a moving picture, in whatever codec the answer takes.
     pub send_test_media: bool,

@@ -30,18 +30,22 @@ pub(super) fn add_sections(connection: &Connection, settings: &CallerSettings) -
     let tracks = [(settings.audio, Track::Audio), (settings.video, Track::Video)];
     let mut pads = Vec::new();
     for (index, (_, track)) in tracks.into_iter().filter(|(wanted, _)| *wanted).enumerate() {
-        if settings.send_test_media {
+        let transceiver: Option<WebRTCRTPTransceiver> = if settings.send_test_media {
             let pad = SourcePad::link(connection, index, track, &Arc::new(AtomicU64::new(0)))?;
             let transceiver: Option<WebRTCRTPTransceiver> =
                 connection.webrtcbin.emit_by_name("get-transceiver", &[&(index as i32)]);
-            let transceiver = transceiver.ok_or_else(|| fault("webrtcbin has no transceiver for its pad"))?;
-            transceiver.set_codec_preferences(Some(&preferences(track, Some(pad.ssrc))));
+            if let Some(transceiver) = &transceiver {
+                transceiver.set_codec_preferences(Some(&preferences(track, Some(pad.ssrc))));
+            }
             pads.push(pad);
+            transceiver
         } else {
             let direction = WebRTCRTPTransceiverDirection::Recvonly;
-            let _transceiver: Option<WebRTCRTPTransceiver> =
-                connection.webrtcbin.emit_by_name("add-transceiver", &[&direction, &preferences(track, None)]);
-        }
+            connection.webrtcbin.emit_by_name("add-transceiver", &[&direction, &preferences(track, None)])
+        };
+        let transceiver = transceiver.ok_or_else(|| fault("webrtcbin makes no transceiver"))?;
+        // Asks for lost packets.
+        transceiver.set_property("do-nack", track == Track::Video);
     }
     Ok(pads)
 }
@@ -75,11 +79,13 @@ fn preferences(track: Track, ssrc: Option<u32>) -> gst::Caps {
                     h264.set("packetization-mode", "1");
                     h264.set("profile-level-id", profile);
                     h264.set("level-asymmetry-allowed", "1");
+                    h264.set("rtcp-fb-nack", true);
                     h264.set("rtcp-fb-nack-pli", true);
                     h264.set("rtcp-fb-ccm-fir", true);
                     caps.append_structure(h264);
                 }
                 let mut vp8 = base("video", "VP8", VP8, 90_000);
+                vp8.set("rtcp-fb-nack", true);
                 vp8.set("rtcp-fb-nack-pli", true);
                 vp8.set("rtcp-fb-ccm-fir", true);
                 caps.append_structure(vp8);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use gst::prelude::*;
-use gst_webrtc::{WebRTCRTPTransceiver, WebRTCRTPTransceiverDirection, WebRTCSDPType};
+use gst_webrtc::{WebRTCRTPTransceiverDirection, WebRTCSDPType};
 
 use super::PeerSetup;
 use super::connection::{Connection, fault};
@@ -32,13 +32,8 @@ pub(super) fn assemble(setup: PeerSetup) -> Result<Parts, PeerError> {
     let incoming = Arc::new(Incoming::default());
     incoming.attach(&connection.webrtcbin);
     let requests = Arc::new(AtomicU64::new(0));
-    match pads(&setup, &connection, &requests) {
-        Ok(pads) => Ok(Parts { setup, connection, pads, incoming, requests }),
-        Err(error) => {
-            let _ = connection.pipeline.set_state(gst::State::Null);
-            Err(error)
-        }
-    }
+    let pads = pads(&setup, &connection, &requests)?;
+    Ok(Parts { setup, connection, pads, incoming, requests })
 }
 
 fn pads(setup: &PeerSetup, connection: &Connection, requests: &Arc<AtomicU64>) -> Result<Vec<SourcePad>, PeerError> {
@@ -47,7 +42,10 @@ fn pads(setup: &PeerSetup, connection: &Connection, requests: &Arc<AtomicU64>) -
         // A pad that matches no m-line aborts the process: only what the plan sends gets one.
         let Some(format) = sent(section) else { continue };
         let pad = SourcePad::link(connection, index, format.track, requests)?;
-        transceiver(connection, index)?.set_direction(match section.direction {
+        let transceiver = pad.transceiver()?;
+        // Leaves `nack` in the answer. webrtcbin itself knows no way but RTX to honour it, which the plan does not take: see `resend`.
+        transceiver.set_property("do-nack", section.video.is_some() && resends(setup));
+        transceiver.set_direction(match section.direction {
             Direction::SendOnly => WebRTCRTPTransceiverDirection::Sendonly,
             _ => WebRTCRTPTransceiverDirection::Sendrecv,
         });
@@ -74,11 +72,12 @@ fn sent(section: &PlannedSection) -> Option<Format> {
     }
 }
 
-fn transceiver(connection: &Connection, index: usize) -> Result<WebRTCRTPTransceiver, PeerError> {
-    connection
-        .webrtcbin
-        .emit_by_name::<Option<WebRTCRTPTransceiver>>("get-transceiver", &[&(index as i32)])
-        .ok_or_else(|| fault("webrtcbin has no transceiver for its pad"))
+/// Whether the caller can ask for lost packets of the video that we send.
+pub(super) fn resends(setup: &PeerSetup) -> bool {
+    setup.plan.sections.iter().filter(|section| section.video.is_some()).any(|section| {
+        let codecs = setup.offer.sections.get(section.index).map_or(&[][..], |offered| &offered.codecs);
+        codecs.iter().any(|codec| codec.payload_type == section.payload_type && codec.feedback.contains(&"nack"))
+    })
 }
 
 /// Makes the answer, with every candidate that was found in time, and sends it.

@@ -13,6 +13,7 @@ use gst_webrtc::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::goodbye;
+use super::resend::KEPT;
 use crate::media::certificate::{Certificate, fingerprint_of};
 use crate::media::{IceSettings, PeerError, Teardown, TurnServer, teardown};
 use crate::sdp::Fingerprint;
@@ -90,9 +91,7 @@ impl Arrivals {
     }
 }
 
-/// A playing pipeline with nothing but a `webrtcbin` in it.
-///
-/// Dropping it without [`Connection::close`] leaks it: a pipeline must not be dropped while it plays.
+/// A playing pipeline with nothing but a `webrtcbin` in it. [`Connection::close`] takes it down and says how that went.
 pub(in crate::media) struct Connection {
     pub(in crate::media) pipeline: gst::Pipeline,
     pub(in crate::media) webrtcbin: gst::Element,
@@ -103,6 +102,19 @@ pub(in crate::media) struct Connection {
     pub(in crate::media) arrivals: Arc<Arrivals>,
     /// Whether gathering has to ask servers.
     asks_servers: bool,
+    /// [`Connection::close`] has it.
+    closing: bool,
+}
+
+impl Drop for Connection {
+    /// Where a task was cut short, as when the process ends. A pipeline must not be freed while it plays, nor be stopped here.
+    fn drop(&mut self) {
+        if !self.closing {
+            let pipeline = self.pipeline.clone();
+            let _ =
+                std::thread::Builder::new().name("teardown".into()).spawn(move || pipeline.set_state(gst::State::Null));
+        }
+    }
 }
 
 impl Connection {
@@ -130,7 +142,7 @@ impl Connection {
         watch_bus(&pipeline, &report);
         pipeline.add(&webrtcbin).map_err(|_| fault("webrtcbin cannot be added"))?;
         let asks_servers = !ice.stun.is_empty() || !ice.turn.is_empty();
-        Ok(Self { pipeline, webrtcbin, progress, report, candidates, arrivals, asks_servers })
+        Ok(Self { pipeline, webrtcbin, progress, report, candidates, arrivals, asks_servers, closing: false })
     }
 
     /// Starts the pipeline. Blocks for milliseconds.
@@ -247,16 +259,32 @@ impl Connection {
         rtpbin.emit_by_name::<Option<glib::Object>>("get-internal-session", &[&0_u32])
     }
 
+    /// Asks for packets that got lost. `webrtcbin` does so by itself only for an SSRC that the other side's description names, which a guarded one
+    /// does not. An answerer that promised nothing ignores it.
+    pub(in crate::media) fn ask_for_lost_packets(&self) {
+        let Some(rtpbin) = self.webrtcbin.downcast_ref::<gst::Bin>().and_then(|bin| bin.by_name("rtpbin")) else {
+            return;
+        };
+        rtpbin.connect("new-jitterbuffer", false, |values| {
+            if let Some(Ok(buffer)) = values.get(1).map(|value| value.get::<gst::Element>())
+                && buffer.find_property("do-retransmission").is_some()
+            {
+                buffer.set_property("do-retransmission", true);
+            }
+            None
+        });
+    }
+
     /// Takes it down off the streaming threads: `first` frees what feeds it; `polite` closes DTLS so that the other side knows at once.
-    pub(in crate::media) async fn close(self, polite: bool, first: impl FnOnce() + Send + 'static) -> Teardown {
-        let Self { pipeline, webrtcbin, .. } = self;
-        teardown::take_down(pipeline, move || {
+    pub(in crate::media) async fn close(mut self, polite: bool, first: impl FnOnce() + Send + 'static) -> Teardown {
+        self.closing = true;
+        teardown::take_down(self.pipeline.clone(), move || {
             // Before anything flushes: the alert leaves through the same sink as the media.
             if polite {
-                goodbye::close_notify(&webrtcbin);
+                goodbye::close_notify(&self.webrtcbin);
             }
             first();
-            drop(webrtcbin);
+            drop(self);
         })
         .await
     }
@@ -355,6 +383,11 @@ fn watch_elements(
         match factory.name().as_str() {
             "dtlssrtpdec" if element.find_property("pem").is_some() => {
                 element.set_property("pem", certificate.pem());
+            }
+            // So that a packet can be sent again: libsrtp refuses a number that it has seen, or that is older than its window.
+            "srtpenc" if element.find_property("allow-repeat-tx").is_some() => {
+                element.set_property("allow-repeat-tx", true);
+                element.set_property("replay-window-size", 2 * KEPT as u32);
             }
             "nicesrc" => {
                 let Some(pad) = element.static_pad("src") else { return };

@@ -5,7 +5,8 @@ pub(in crate::media) mod connection;
 mod goodbye;
 pub(in crate::media) mod incoming;
 pub(in crate::media) mod outgoing;
-pub(in crate::media) mod receiver_reports;
+mod resend;
+mod rtcp;
 mod task;
 mod warm_up;
 

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use gst::prelude::*;
+use gst_webrtc::WebRTCRTPTransceiver;
 use tokio::sync::watch;
 
 use super::connection::{Connection, Progress, fault};
+use super::resend::{History, Wanted};
 use crate::media::PeerError;
 use crate::media::tap::{PacketSink, SinkGone, Track};
 
@@ -115,8 +117,31 @@ impl SourcePad {
         Ok(())
     }
 
+    /// The transceiver that the pad belongs to. Asked of the pad: `webrtcbin` numbers its transceivers in the order of their making, so
+    /// that of m-line 1 is number 0 where nothing is sent on m-line 0.
+    ///
+    /// # Errors
+    /// [`PeerError::GStreamer`].
+    pub(in crate::media) fn transceiver(&self) -> Result<WebRTCRTPTransceiver, PeerError> {
+        self.pad
+            .peer()
+            .and_then(|sink| sink.property::<Option<WebRTCRTPTransceiver>>("transceiver"))
+            .ok_or_else(|| fault("webrtcbin has no transceiver for its pad"))
+    }
+
     pub(in crate::media) fn pad(&self) -> gst::Pad {
         self.pad.clone()
+    }
+
+    /// The transceiver that `webrtcbin` made for it. `get-transceiver` counts transceivers, not m-lines: one that nothing is sent on has none
+    /// before the answer.
+    ///
+    /// # Errors
+    /// [`PeerError::GStreamer`].
+    pub(in crate::media) fn transceiver(&self) -> Result<WebRTCRTPTransceiver, PeerError> {
+        let sink = self.pad.peer().filter(|sink| sink.find_property("transceiver").is_some());
+        sink.and_then(|sink| sink.property("transceiver"))
+            .ok_or_else(|| fault("webrtcbin has no transceiver for its pad"))
     }
 }
 
@@ -124,25 +149,54 @@ impl SourcePad {
 pub(in crate::media) struct PadSink {
     video: Option<gst::Pad>,
     audio: Option<gst::Pad>,
+    /// The video that may be asked for again: its SSRC and its last packets.
+    history: Option<(u32, History)>,
+    wanted: Arc<Wanted>,
     /// Until the first packet went out.
     first: Option<Arc<watch::Sender<Progress>>>,
 }
 
 impl PadSink {
-    pub(in crate::media) fn new(pads: &[SourcePad], report: Arc<watch::Sender<Progress>>) -> Self {
-        let of = |track| pads.iter().find(|pad| pad.track == track).map(SourcePad::pad);
-        Self { video: of(Track::Video), audio: of(Track::Audio), first: Some(report) }
+    /// `resends`: the caller was promised that video packets which it lost are sent again.
+    pub(in crate::media) fn new(
+        pads: &[SourcePad],
+        resends: bool,
+        wanted: Arc<Wanted>,
+        report: Arc<watch::Sender<Progress>>,
+    ) -> Self {
+        let of = |track| pads.iter().find(|pad| pad.track == track);
+        let (video, audio) = (of(Track::Video), of(Track::Audio));
+        Self {
+            history: video.filter(|_| resends).map(|pad| (pad.ssrc, History::default())),
+            video: video.map(SourcePad::pad),
+            audio: audio.map(SourcePad::pad),
+            wanted,
+            first: Some(report),
+        }
+    }
+
+    /// Sends lost video packets again, before what comes next.
+    fn resend(&self) -> Result<(), SinkGone> {
+        let (Some(pad), Some((ssrc, history))) = (&self.video, &self.history) else { return Ok(()) };
+        for packet in history.again(*ssrc, &self.wanted) {
+            pad.push(packet).map_err(|_| SinkGone)?;
+        }
+        Ok(())
     }
 }
 
 impl PacketSink for PadSink {
     fn push(&mut self, track: Track, packets: gst::BufferList) -> Result<(), SinkGone> {
+        self.resend()?;
         let pad = match track {
             Track::Video => self.video.as_ref(),
             Track::Audio => self.audio.as_ref(),
         };
         // A tap sends only what it was asked for.
         let Some(pad) = pad else { return Ok(()) };
+        if let (Track::Video, Some((_, history))) = (track, &mut self.history) {
+            history.keep(&packets);
+        }
         pad.push_list(packets).map_err(|_| SinkGone)?;
         if let Some(report) = self.first.take() {
             report.send_modify(|progress| progress.first_media = true);

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{Connection, Dtls, Ice, fault};
 use super::incoming::Incoming;
 use super::outgoing::{PadSink, SourcePad, flush};
-use super::receiver_reports::ReceiverReports;
+use super::rtcp::Feedback;
 use super::{PeerSetup, answer};
 use crate::media::hub::Tap;
 use crate::media::tap::{RtpFields, TapSettings, Track};
@@ -32,7 +32,7 @@ pub(super) struct Running {
     pub(super) pads: Vec<SourcePad>,
     pub(super) incoming: Arc<Incoming>,
     pub(super) requests: Arc<AtomicU64>,
-    reports: Arc<ReceiverReports>,
+    feedback: Arc<Feedback>,
     secured: Option<Secured>,
     latency_changes: u32,
     first_media: bool,
@@ -59,7 +59,7 @@ pub(super) async fn run(
             pads: parts.pads,
             incoming: parts.incoming,
             requests: parts.requests,
-            reports: Arc::default(),
+            feedback: Arc::default(),
             secured: None,
             latency_changes: 0,
             first_media: false,
@@ -157,7 +157,7 @@ impl Running {
         }
         self.incoming.trust();
         if let Some(session) = self.connection.rtp_session() {
-            self.reports.attach(&session);
+            self.feedback.attach(&session);
         }
         // A latency that was distributed earlier would delay every packet of the burst.
         self.recalculate_latency();
@@ -182,7 +182,8 @@ impl Running {
         if settings.video.is_none() && settings.audio.is_none() {
             return None;
         }
-        let sink = PadSink::new(&self.pads, self.connection.report.clone());
+        let resends = answer::resends(&self.setup);
+        let sink = PadSink::new(&self.pads, resends, self.feedback.wanted.clone(), self.connection.report.clone());
         Some(self.setup.lease.tap(settings, Box::new(sink)))
     }
 
@@ -220,7 +221,8 @@ impl Running {
 
     fn stats(&self, secured: &Secured) -> PeerStats {
         let sent = secured.tap.as_ref().map(Tap::stats).unwrap_or_default();
-        let lost = |track| self.pads.iter().find(|pad| pad.track == track).map_or(0, |pad| self.reports.lost(pad.ssrc));
+        let lost =
+            |track| self.pads.iter().find(|pad| pad.track == track).map_or(0, |pad| self.feedback.lost(pad.ssrc));
         PeerStats {
             sent_video: TrackStats { lost: lost(Track::Video), ..sent.video },
             sent_audio: TrackStats { lost: lost(Track::Audio), ..sent.audio },
