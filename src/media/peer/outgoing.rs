@@ -117,18 +117,6 @@ impl SourcePad {
         Ok(())
     }
 
-    /// The transceiver that the pad belongs to. Asked of the pad: `webrtcbin` numbers its transceivers in the order of their making, so
-    /// that of m-line 1 is number 0 where nothing is sent on m-line 0.
-    ///
-    /// # Errors
-    /// [`PeerError::GStreamer`].
-    pub(in crate::media) fn transceiver(&self) -> Result<WebRTCRTPTransceiver, PeerError> {
-        self.pad
-            .peer()
-            .and_then(|sink| sink.property::<Option<WebRTCRTPTransceiver>>("transceiver"))
-            .ok_or_else(|| fault("webrtcbin has no transceiver for its pad"))
-    }
-
     pub(in crate::media) fn pad(&self) -> gst::Pad {
         self.pad.clone()
     }
