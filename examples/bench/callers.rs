@@ -28,9 +28,18 @@ pub struct Line {
 pub struct Noted {
     pub offered: Option<Instant>,
     pub answered: Option<Instant>,
+    pub connected: Option<Instant>,
     pub stats: Option<CallerStats>,
     pub first_frame: bool,
     pub ended: Option<String>,
+}
+
+/// When a call began.
+#[derive(Debug, Clone, Copy)]
+pub struct Begun {
+    pub offered: Instant,
+    pub answered: Instant,
+    pub connected: Instant,
 }
 
 /// A picture that came.
@@ -85,17 +94,19 @@ impl Caller {
                     DialEvent::FirstFrame => noted.first_frame = true,
                     DialEvent::Stats(stats) => noted.stats = Some(stats),
                     DialEvent::Ended { why, .. } => noted.ended = Some(why.to_string()),
-                    DialEvent::Connected | DialEvent::FirstAudio => {}
+                    DialEvent::Connected => noted.connected = Some(now),
+                    DialEvent::FirstAudio => {}
                 });
             }
         });
         Ok(Self { call, noted, seen })
     }
 
-    /// Waits until there is a picture; when the offer was sent and the answer was taken.
-    pub async fn shown(&mut self) -> anyhow::Result<(Instant, Instant)> {
-        let noted = self.until("a picture", |noted| noted.first_frame).await?;
-        noted.offered.zip(noted.answered).context("a picture without an answer")
+    /// Waits until there is a picture.
+    pub async fn shown(&mut self) -> anyhow::Result<Begun> {
+        let noted = self.until("picture", |noted| noted.first_frame).await?;
+        let begun = || Some(Begun { offered: noted.offered?, answered: noted.answered?, connected: noted.connected? });
+        begun().context("a picture without an answer")
     }
 
     async fn until(&mut self, what: &str, is: impl Fn(&Noted) -> bool) -> anyhow::Result<Noted> {

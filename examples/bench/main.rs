@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use callers::{Caller, Line, Seen};
+use callers::{Begun, Caller, Line, Seen};
 use callgate::store::{CallFilter, CallLog};
 use clap::Parser;
 use nostr::{PublicKey, RelayUrl};
@@ -143,6 +143,8 @@ fn callgate(folder: &Path, camera: &str) -> anyhow::Result<(Process, Line)> {
 /// One caller who joined, in milliseconds from its answer.
 struct Join {
     offer_to_answer: f64,
+    /// DTLS, as the caller sees it.
+    connected: f64,
     /// How old the keyframe was that it began with.
     keyframe_age: f64,
     first_picture: f64,
@@ -158,34 +160,39 @@ struct Join {
 
 async fn join(line: &Line, first: &Caller) -> anyhow::Result<Join> {
     let mut caller = Caller::dial(line, true).await?;
-    let (offered, answered) = caller.shown().await?;
+    let Begun { offered, answered, connected } = caller.shown().await?;
     tokio::time::sleep_until((answered + WATCHED).into()).await;
     let seen = caller.seen().clone();
     let bitrate = first.stats()?.video.bitrate as f64 / 1e6;
     caller.hang_up().await?;
     let known = first.seen().clone();
     let places: HashMap<_, _> = known.iter().enumerate().map(|(place, picture)| (picture.sha256, place)).collect();
-    let at = |picture: &Seen| places.get(&picture.sha256).copied();
-    let (Some(begin), Some(place)) = (seen.first(), seen.first().and_then(at)) else {
-        bail!("the first picture is one that the first caller never had");
+    let shown: Vec<(usize, &Seen)> =
+        seen.iter().filter_map(|picture| Some((*places.get(&picture.sha256)?, picture))).collect();
+    let (&(place, _), Some(picture)) = (shown.first().context("no picture that the first caller has")?, seen.first())
+    else {
+        bail!("no picture");
     };
-    let lags: Vec<(f64, f64)> = seen
-        .iter()
-        .filter_map(|picture| {
-            Some((since(answered, picture.arrived), since(known[at(picture)?].arrived, picture.arrived)))
-        })
-        .collect();
-    let in_order = seen.iter().zip(place..).filter(|(picture, place)| at(picture) == Some(*place)).count();
-    Ok(Join {
+    let lags = || {
+        shown.iter().map(|(place, seen)| (since(answered, seen.arrived), since(known[*place].arrived, seen.arrived)))
+    };
+    let in_order = shown.iter().zip(place..).filter(|((is, _), place)| is == place).count();
+    let join = Join {
         offer_to_answer: since(offered, answered),
+        connected: since(answered, connected),
         keyframe_age: since(known[place].arrived, answered),
-        first_picture: since(answered, begin.arrived),
-        at_the_edge: lags.iter().find(|(_, lag)| *lag < AT_THE_EDGE).context("the live edge is never reached")?.0,
-        lags: lags.iter().filter(|(after, _)| *after >= 1000.0).map(|(_, lag)| *lag).collect(),
+        first_picture: since(answered, picture.arrived),
+        at_the_edge: lags().find(|(_, lag)| *lag < AT_THE_EDGE).map_or(f64::INFINITY, |(after, _)| after),
+        lags: lags().filter(|(after, _)| *after >= 1000.0).map(|(_, lag)| lag).collect(),
         pictures: seen.len(),
-        wrong: seen.len() - in_order + usize::from(!begin.keyframe),
+        wrong: seen.len() - in_order + usize::from(!picture.keyframe),
         bitrate,
-    })
+    };
+    eprintln!(
+        "  answer after {:.0} ms; then connected after {:.0} ms, first picture {:.0} ms, live edge {:.0} ms; {} pictures, {} wrong",
+        join.offer_to_answer, join.connected, join.first_picture, join.at_the_edge, join.pictures, join.wrong
+    );
+    Ok(join)
 }
 
 fn since(earlier: Instant, later: Instant) -> f64 {
@@ -249,6 +256,7 @@ fn print_times(answers: &[f64], joins: &[Join]) {
         of(|join| join.first_picture),
         "100 ms",
     );
+    row("answer to a secured connection", of(|join| join.connected), "");
     row("answer to the live edge", of(|join| join.at_the_edge), "1000 ms");
     row(
         "from 1 s after the answer on: behind a caller who was there before",
