@@ -78,6 +78,9 @@ async fn gate(config: Config, ready: impl FnOnce(&Ready)) -> Outcome {
             .map_err(|error| Failure::new(Exit::Unavailable, error))?;
     let stop_web = CancellationToken::new();
     let web = listener.map(|listener| tokio::spawn(web::serve(listener, gateway.clone(), token, stop_web.clone())));
+    if let Some(address) = page {
+        tracing::info!(%address, "web server listening");
+    }
     ready(&told);
     // Whoever waits for the lines may read them through a pipe.
     let _ = std::io::stdout().flush();

@@ -23,6 +23,8 @@ pub enum Dropped {
     Stale,
     /// The offer's clock is ahead of ours by more than is allowed.
     FromTheFuture,
+    /// An offer that is here already, signed a second time: a client signs anew what a relay did not keep.
+    Duplicate,
     /// It belongs to a call that is over.
     EndedSession,
     /// It belongs to no call that we know.
@@ -42,6 +44,7 @@ impl Dropped {
             Self::TooManyOffers => "too_many_offers",
             Self::Stale => "stale",
             Self::FromTheFuture => "from_the_future",
+            Self::Duplicate => "duplicate",
             Self::EndedSession => "ended_session",
             Self::UnknownSession => "unknown_session",
             Self::Overrun => "overrun",

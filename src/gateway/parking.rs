@@ -43,12 +43,11 @@ pub(super) struct Parking {
 }
 
 impl Parking {
-    /// Takes an event that has no call yet.
+    /// Takes an event that has no call yet, after [`Parking::leave`].
     ///
     /// # Errors
-    /// [`NoPlace`].
+    /// [`NoPlace`]; the event is dropped.
     pub(super) fn park(&mut self, now: Millis, incoming: Incoming) -> Result<(), NoPlace> {
-        self.leave(now);
         if incoming.event.content.len() > LARGEST {
             return Err(NoPlace);
         }
@@ -56,26 +55,23 @@ impl Parking {
         if self.waiting.iter().filter(|(_, waits, _)| waits.caller == key.caller).count() >= PLACES_OF_ONE {
             return Err(NoPlace);
         }
-        if self.waiting.len() >= PLACES {
-            self.waiting.pop_front();
-        }
         self.waiting.push_back((now, key, incoming));
         Ok(())
     }
 
     /// What waited for this call, in the order in which it came.
-    pub(super) fn take(&mut self, now: Millis, key: &CallKey) -> Vec<Incoming> {
-        self.leave(now);
+    pub(super) fn take(&mut self, key: &CallKey) -> Vec<Incoming> {
         let (theirs, others): (VecDeque<_>, VecDeque<_>) =
             self.waiting.drain(..).partition(|(_, waits, _)| waits == key);
         self.waiting = others;
         theirs.into_iter().map(|(_, _, incoming)| incoming).collect()
     }
 
-    fn leave(&mut self, now: Millis) {
-        while self.waiting.front().is_some_and(|(since, _, _)| now.since(*since) > WAITS) {
-            self.waiting.pop_front();
-        }
+    /// Lets those go that waited too long, and the oldest when there is no place for one more; returns whose they were.
+    pub(super) fn leave(&mut self, now: Millis) -> Vec<PublicKey> {
+        let late = self.waiting.iter().take_while(|(since, _, _)| now.since(*since) > WAITS).count();
+        let gone = late.max((self.waiting.len() + 1).saturating_sub(PLACES));
+        self.waiting.drain(..gone).map(|(_, key, _)| key.caller).collect()
     }
 }
 
@@ -122,8 +118,8 @@ mod tests {
         }
         let key = CallKey::of(&candidate(&caller, &line, "one", ""));
 
-        assert_eq!(contents(&parking.take(Millis(0), &key)), ["a", "b"]);
-        assert!(parking.take(Millis(0), &key).is_empty(), "they are given out once");
+        assert_eq!(contents(&parking.take(&key)), ["a", "b"]);
+        assert!(parking.take(&key).is_empty(), "they are given out once");
         assert_eq!(parking.waiting.len(), 3);
     }
 
@@ -136,7 +132,9 @@ mod tests {
         parking.park(Millis(0), early).unwrap();
         parking.park(Millis(1), candidate(&caller, &line, "one", "late")).unwrap();
 
-        assert_eq!(contents(&parking.take(Millis(WAITS + 1), &key)), ["late"]);
+        assert!(parking.leave(Millis(WAITS)).is_empty());
+        assert_eq!(parking.leave(Millis(WAITS + 1)), [caller.public_key()]);
+        assert_eq!(contents(&parking.take(&key)), ["late"]);
     }
 
     #[test]
@@ -151,11 +149,12 @@ mod tests {
         for _ in 0..callers {
             let incoming = candidate(&Keys::generate(), &line, "one", "");
             for _ in 0..PLACES_OF_ONE {
+                parking.leave(Millis(0));
                 parking.park(Millis(0), incoming.clone()).unwrap();
+                assert!(parking.waiting.len() <= PLACES);
             }
         }
-        assert_eq!(parking.waiting.len(), PLACES);
-        assert!(parking.take(Millis(0), &CallKey::of(&flooding)).is_empty(), "the oldest made room");
+        assert!(parking.take(&CallKey::of(&flooding)).is_empty(), "the oldest made room");
     }
 
     #[test]

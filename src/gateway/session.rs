@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures::FutureExt as _;
 use tokio::sync::{mpsc, watch};
@@ -35,6 +36,8 @@ pub(super) enum Told {
 pub(super) struct SessionHandle {
     told: mpsc::Sender<Told>,
     hang_up: watch::Sender<Option<EndReason>>,
+    /// Events of other keys under this session's name. A count, and nothing in the queue: others must not fill it.
+    foreign: Arc<AtomicU32>,
 }
 
 impl SessionHandle {
@@ -45,6 +48,11 @@ impl SessionHandle {
             return false;
         }
         self.told.try_send(told).is_ok()
+    }
+
+    /// Notes an event that another key sent under this session's name.
+    pub(super) fn note_foreign(&self) {
+        self.foreign.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Ends the call; goes past the queue.
@@ -73,6 +81,7 @@ pub(super) struct Session {
     clock: Clock,
     told: mpsc::Receiver<Told>,
     hang_up: watch::Receiver<Option<EndReason>>,
+    foreign: Arc<AtomicU32>,
     around: Surroundings,
     stats: PeerStats,
     teardown: Option<media::Teardown>,
@@ -90,6 +99,7 @@ pub(super) fn session(
 ) -> (SessionHandle, Session) {
     let (told_to, told) = mpsc::channel(QUEUE);
     let (hang_up_to, hang_up) = watch::channel(None);
+    let foreign = Arc::new(AtomicU32::new(0));
     let session = Session {
         id,
         line,
@@ -97,12 +107,13 @@ pub(super) fn session(
         clock,
         told,
         hang_up,
+        foreign: foreign.clone(),
         around,
         stats: PeerStats::default(),
         teardown: None,
         ended: None,
     };
-    (SessionHandle { told: told_to, hang_up: hang_up_to }, session)
+    (SessionHandle { told: told_to, hang_up: hang_up_to, foreign }, session)
 }
 
 impl Session {
@@ -238,7 +249,8 @@ impl Session {
     async fn report(&mut self, report: &Report) {
         self.ended = Some(report.reason.word());
         self.around.facts.record(&Fact::CallEnded { call: self.id, line: &self.line, report });
-        let record = call_record(&self.line, report, &self.stats, self.teardown);
+        let mut record = call_record(&self.line, report, &self.stats, self.teardown);
+        record.ignored = record.ignored.saturating_add(self.foreign.load(Ordering::Relaxed));
         let store = self.around.store.clone();
         // A slow disk must not hold up other calls.
         match tokio::task::spawn_blocking(move || store.log_call(&record)).await {

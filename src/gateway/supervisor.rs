@@ -32,6 +32,14 @@ pub(super) enum Ask {
     HangUp { call: CallId, done: oneshot::Sender<bool> },
 }
 
+/// A call's session as the supervisor knows it.
+struct Session {
+    key: CallKey,
+    handle: SessionHandle,
+    /// Its offer's SDP, to know the offer when it comes again.
+    sdp: String,
+}
+
 pub(super) struct Supervisor {
     lines: HashMap<PublicKey, Line>,
     admission: Admission,
@@ -39,7 +47,7 @@ pub(super) struct Supervisor {
     /// For limits and waiting events. Calls have clocks of their own.
     clock: Clock,
     around: Surroundings,
-    sessions: HashMap<CallId, (CallKey, SessionHandle)>,
+    sessions: HashMap<CallId, Session>,
     ids: HashMap<CallKey, CallId>,
     running: JoinSet<()>,
     tasks: HashMap<tokio::task::Id, CallId>,
@@ -100,7 +108,7 @@ impl Supervisor {
     /// Every caller is told; each session's own deadlines bound the wait.
     async fn drain(&mut self, mut inlets: Inlets) {
         self.around.facts.record(&Fact::Draining { calls: self.sessions.len() });
-        for (_, handle) in self.sessions.values() {
+        for Session { handle, .. } in self.sessions.values() {
             handle.hang_up(EndReason::Shutdown);
         }
         while !self.running.is_empty() {
@@ -118,7 +126,7 @@ impl Supervisor {
         match ask {
             Ask::HangUp { call, done } => {
                 let known = self.sessions.get(&call);
-                if let Some((_, handle)) = known {
+                if let Some(Session { handle, .. }) = known {
                     handle.hang_up(EndReason::OperatorLeft);
                 }
                 // Whoever asked may have gone; the call is hung up all the same.
@@ -135,7 +143,7 @@ impl Supervisor {
             return;
         }
         // An event of a call that is over concerns nobody.
-        if let Some((key, handle)) = event.call().and_then(|call| self.sessions.get(&call))
+        if let Some(Session { key, handle, .. }) = event.call().and_then(|call| self.sessions.get(&call))
             && !handle.tell(Told::Media(event))
         {
             self.dropped(&key.caller, &Dropped::Overrun);
@@ -153,11 +161,15 @@ impl Supervisor {
         let envelope = &incoming.envelope;
         let key = CallKey::of(incoming);
         let line = self.lines.get(&envelope.to).ok_or(Dropped::UnknownSession)?;
-        if let Some(id) = self.ids.get(&key) {
+        if let Some(session) = self.ids.get(&key).and_then(|id| self.sessions.get(id)) {
             let signal = open(incoming, line)?;
-            let told = self.sessions.get(id).is_some_and(|(_, handle)| handle.tell(Told::Signal(Box::new(signal))));
+            if matches!(&signal.body, Body::Offer(offer) if offer.sdp == session.sdp) {
+                return Err(Dropped::Duplicate);
+            }
+            let told = session.handle.tell(Told::Signal(Box::new(signal)));
             return if told { Ok(()) } else { Err(Dropped::Overrun) };
         }
+        self.note_foreign(&key);
         if self.ended.contains(&key) {
             return Err(Dropped::EndedSession);
         }
@@ -172,6 +184,9 @@ impl Supervisor {
                 return Err(Dropped::NotAllowed);
             }
         }
+        for waited_in_vain in self.parking.leave(now) {
+            self.dropped(&waited_in_vain, &Dropped::UnknownSession);
+        }
         match envelope.kind {
             SignalKind::Offer => {}
             SignalKind::Candidate | SignalKind::End => {
@@ -182,6 +197,7 @@ impl Supervisor {
         self.admission.offer(now, envelope.from).map_err(|_| Dropped::TooManyOffers)?;
         let signal = open(incoming, line)?;
         let Body::Offer(offer) = &signal.body else { return Err(Dropped::UnknownSession) };
+        let sdp = offer.sdp.clone();
         let clock = Clock::start();
         match protocol::freshness(offer, envelope.created_at, clock.now().unix_seconds()) {
             Freshness::Fresh => {}
@@ -189,20 +205,35 @@ impl Supervisor {
             Freshness::FromTheFuture => return Err(Dropped::FromTheFuture),
         }
         match self.admission.began(envelope.from) {
-            Ok(()) => self.start(key, signal, clock),
-            Err(limit) => self.refuse(incoming, &limit.end_reason()),
+            Ok(()) => self.start(key, signal, sdp, clock),
+            Err(limit) => {
+                if self.refuse(incoming, &limit.end_reason()) {
+                    // Signed a second time, it must not begin what was refused.
+                    self.ended.insert(key);
+                }
+            }
         }
         Ok(())
     }
 
-    fn start(&mut self, key: CallKey, offer: Signal, clock: Clock) {
+    /// Tells calls that somebody else speaks under their session's name: those are few, and a look at each is cheaper than
+    /// verifying the event's signature was.
+    fn note_foreign(&self, key: &CallKey) {
+        for session in self.sessions.values() {
+            if session.key.line == key.line && session.key.session == key.session {
+                session.handle.note_foreign();
+            }
+        }
+    }
+
+    fn start(&mut self, key: CallKey, offer: Signal, sdp: String, clock: Clock) {
         let Some(line) = self.lines.get(&key.line) else { return };
         let id = CallId(self.next_id);
         self.next_id += 1;
         self.around.facts.record(&Fact::CallOffered { call: id, line: &line.name, from: &key.caller });
         let (call, first) = Call::answering(clock.now(), offer, self.timing);
         let (handle, session) = session(id, line.name.clone(), call, clock, self.around.clone());
-        for waiting in self.parking.take(self.clock.now(), &key) {
+        for waiting in self.parking.take(&key) {
             match open(&waiting, line) {
                 Ok(signal) => {
                     handle.tell(Told::Signal(Box::new(signal)));
@@ -213,13 +244,13 @@ impl Supervisor {
         let task = self.running.spawn(session.run(first)).id();
         self.tasks.insert(task, id);
         self.ids.insert(key.clone(), id);
-        self.sessions.insert(id, (key, handle));
+        self.sessions.insert(id, Session { key, handle, sdp });
     }
 
-    /// Tells a caller that it is not answered, and why; not when there are too many to tell.
-    fn refuse(&mut self, incoming: &Incoming, reason: &EndReason) {
+    /// Tells a caller that it is not answered, and why; false when there are too many to tell.
+    fn refuse(&mut self, incoming: &Incoming, reason: &EndReason) -> bool {
         let envelope = &incoming.envelope;
-        let Some(line) = self.lines.get(&envelope.to) else { return };
+        let Some(line) = self.lines.get(&envelope.to) else { return false };
         let told = self.admission.refusal(self.clock.now());
         self.around.facts.record(&Fact::CallRefused {
             line: &line.name,
@@ -228,13 +259,14 @@ impl Supervisor {
             told,
         });
         if !told {
-            return;
+            return false;
         }
         let now = Clock::start().now();
         for body in call::refusal(now, reason) {
             // A refusal that no relay takes is not owed twice: the offer runs out by itself.
             drop(self.around.signaling.publish(envelope.reply(body, now.unix_seconds())));
         }
+        true
     }
 
     async fn session_ended(&mut self, ended: Result<(tokio::task::Id, ()), JoinError>) {
@@ -248,7 +280,7 @@ impl Supervisor {
             tracing::error!(call = %id, %error, "a session's task failed");
             self.around.media.send(media::Command::Close { call: id }).await;
         }
-        if let Some((key, _)) = self.sessions.remove(&id) {
+        if let Some(Session { key, .. }) = self.sessions.remove(&id) {
             self.ids.remove(&key);
             self.admission.ended(&key.caller);
             self.around.board.end_call(id);
