@@ -43,7 +43,7 @@ pub(super) struct Parking {
 }
 
 impl Parking {
-    /// Takes an event that has no call yet.
+    /// Takes an event that has no call yet, after [`Parking::leave`].
     ///
     /// # Errors
     /// [`NoPlace`]; the event is dropped.
@@ -67,10 +67,10 @@ impl Parking {
         theirs.into_iter().map(|(_, _, incoming)| incoming).collect()
     }
 
-    /// Lets those go that waited too long, and the oldest when there are too many; returns whose they were.
+    /// Lets those go that waited too long, and the oldest when there is no place for one more; returns whose they were.
     pub(super) fn leave(&mut self, now: Millis) -> Vec<PublicKey> {
         let late = self.waiting.iter().take_while(|(since, _, _)| now.since(*since) > WAITS).count();
-        let gone = late.max(self.waiting.len().saturating_sub(PLACES));
+        let gone = late.max((self.waiting.len() + 1).saturating_sub(PLACES));
         self.waiting.drain(..gone).map(|(_, key, _)| key.caller).collect()
     }
 }
@@ -132,6 +132,7 @@ mod tests {
         parking.park(Millis(0), early).unwrap();
         parking.park(Millis(1), candidate(&caller, &line, "one", "late")).unwrap();
 
+        assert!(parking.leave(Millis(WAITS)).is_empty());
         assert_eq!(parking.leave(Millis(WAITS + 1)), [caller.public_key()]);
         assert_eq!(contents(&parking.take(&key)), ["late"]);
     }
@@ -148,12 +149,11 @@ mod tests {
         for _ in 0..callers {
             let incoming = candidate(&Keys::generate(), &line, "one", "");
             for _ in 0..PLACES_OF_ONE {
+                parking.leave(Millis(0));
                 parking.park(Millis(0), incoming.clone()).unwrap();
+                assert!(parking.waiting.len() <= PLACES);
             }
         }
-        let gone = parking.leave(Millis(0));
-        assert_eq!(parking.waiting.len(), PLACES);
-        assert_eq!(gone.len(), PLACES_OF_ONE * (callers + 1) - PLACES);
         assert!(parking.take(&CallKey::of(&flooding)).is_empty(), "the oldest made room");
     }
 

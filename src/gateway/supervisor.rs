@@ -207,9 +207,10 @@ impl Supervisor {
         match self.admission.began(envelope.from) {
             Ok(()) => self.start(key, signal, sdp, clock),
             Err(limit) => {
-                self.refuse(incoming, &limit.end_reason());
-                // Signed a second time, it must not begin what was refused.
-                self.ended.insert(key);
+                if self.refuse(incoming, &limit.end_reason()) {
+                    // Signed a second time, it must not begin what was refused.
+                    self.ended.insert(key);
+                }
             }
         }
         Ok(())
@@ -246,10 +247,10 @@ impl Supervisor {
         self.sessions.insert(id, Session { key, handle, sdp });
     }
 
-    /// Tells a caller that it is not answered, and why; not when there are too many to tell.
-    fn refuse(&mut self, incoming: &Incoming, reason: &EndReason) {
+    /// Tells a caller that it is not answered, and why; false when there are too many to tell.
+    fn refuse(&mut self, incoming: &Incoming, reason: &EndReason) -> bool {
         let envelope = &incoming.envelope;
-        let Some(line) = self.lines.get(&envelope.to) else { return };
+        let Some(line) = self.lines.get(&envelope.to) else { return false };
         let told = self.admission.refusal(self.clock.now());
         self.around.facts.record(&Fact::CallRefused {
             line: &line.name,
@@ -258,13 +259,14 @@ impl Supervisor {
             told,
         });
         if !told {
-            return;
+            return false;
         }
         let now = Clock::start().now();
         for body in call::refusal(now, reason) {
             // A refusal that no relay takes is not owed twice: the offer runs out by itself.
             drop(self.around.signaling.publish(envelope.reply(body, now.unix_seconds())));
         }
+        true
     }
 
     async fn session_ended(&mut self, ended: Result<(tokio::task::Id, ()), JoinError>) {
