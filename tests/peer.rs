@@ -164,6 +164,28 @@ async fn who_wants_the_picture_only_gets_the_picture_only() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_wants_nothing_on_the_first_m_line_gets_the_second() {
+    let mut gateway = Gateway::start();
+    let mut caller = Caller::start(watcher()).await;
+    let second = caller.offer.rfind("m=").unwrap();
+    let (first, second) = caller.offer.split_at(second);
+    let first = first.replace("a=sendrecv", "a=inactive").replace("a=recvonly", "a=inactive");
+    let (wanted, other) = match second.starts_with("m=video") {
+        true => (CallerEvent::FirstFrame, CallerEvent::FirstAudio),
+        false => (CallerEvent::FirstAudio, CallerEvent::FirstFrame),
+    };
+    assert!(first.contains("a=inactive"), "{first}");
+
+    let answer = gateway.answer(CALL, &format!("{first}{second}")).await;
+    caller.take(&answer).await;
+
+    caller.is(wanted).await;
+    let rest = caller.end().await;
+    assert!(!rest.contains(&other), "{rest:?}");
+    gateway.close(CALL).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn closing_is_always_answered_and_nothing_else_is_asked_for() {
     let mut gateway = Gateway::start();
     // A call that holds nothing.

@@ -94,16 +94,19 @@ async fn gate(config: Config, ready: impl FnOnce(&Ready)) -> Outcome {
         () = ended.as_mut() => return Err(Failure::words(Exit::Software, "the gateway ended by itself: the log says why")),
     }
     gateway.drain();
+    let drained = async {
+        ended.await;
+        stop_web.cancel();
+        if let Some(web) = web {
+            // It ends by itself within its grace; a panic in it has been logged.
+            let _ = web.await;
+        }
+    };
     tokio::select! {
         biased;
         _ = term.recv() => return Err(Failure::words(Exit::Failed, "ended at once, on a second signal")),
         _ = int.recv() => return Err(Failure::words(Exit::Failed, "ended at once, on a second signal")),
-        () = ended => {}
-    }
-    stop_web.cancel();
-    if let Some(web) = web {
-        // It ends by itself within its grace; a panic in it has been logged.
-        let _ = web.await;
+        () = drained => {}
     }
     drop(embedded);
     Ok(Exit::Success)

@@ -248,7 +248,6 @@ impl Session {
 
     async fn report(&mut self, report: &Report) {
         self.ended = Some(report.reason.word());
-        self.around.facts.record(&Fact::CallEnded { call: self.id, line: &self.line, report });
         let mut record = call_record(&self.line, report, &self.stats, self.teardown);
         record.ignored = record.ignored.saturating_add(self.foreign.load(Ordering::Relaxed));
         let store = self.around.store.clone();
@@ -258,6 +257,8 @@ impl Session {
             Ok(Err(error)) => self.around.facts.record(&Fact::NotStored { call: self.id, error: &error }),
             Err(error) => self.around.facts.record(&Fact::NotStored { call: self.id, error: &error }),
         }
+        // Last: whoever reads of it finds the call in the store.
+        self.around.facts.record(&Fact::CallEnded { call: self.id, line: &self.line, report });
     }
 }
 

@@ -16,7 +16,7 @@ use super::test_media::TestMedia;
 use super::{CallerCommand, CallerEvent, CallerSettings, CallerStats, Received, offer};
 use crate::media::certificate::Certificate;
 use crate::media::peer::connection::{Connection, Dtls, Ice, fault};
-use crate::media::peer::outgoing::{SourcePad, flush};
+use crate::media::peer::outgoing::{Format, SourcePad, flush};
 use crate::media::{PeerError, Teardown, TrackStats};
 use crate::sdp::{Candidate, Fingerprint, RemoteAnswer};
 
@@ -36,6 +36,8 @@ struct Calling {
     fingerprints: Vec<Fingerprint>,
     /// Packets that had arrived when the certificate matched.
     secured: Option<u64>,
+    /// What the answer takes of ours; it is not sent before the certificate matched.
+    sending: Vec<(Format, u8, u32, gst::Pad)>,
     test_media: Vec<TestMedia>,
     last: (Instant, CallerStats),
     latency_changes: u32,
@@ -107,6 +109,7 @@ fn assemble(
         events,
         fingerprints: Vec::new(),
         secured: None,
+        sending: Vec::new(),
         test_media: Vec::new(),
         last: (Instant::now(), CallerStats::default()),
         latency_changes: 0,
@@ -161,21 +164,17 @@ impl Calling {
         }
         // webrtcbin connects the pads whose caps it has seen when the answer comes, and fixes their codec.
         let formats = offer::sendable(&answer);
-        let mut sources = Vec::new();
         for pad in &self.pads {
             let format = formats.iter().flatten().find(|(format, _)| format.track == pad.track);
             if let Some(&(format, payload_type)) = format {
                 pad.announce(format, payload_type)?;
-                sources.push((format, payload_type, pad.ssrc, pad.pad()));
+                self.sending.push((format, payload_type, pad.ssrc, pad.pad()));
             }
         }
         self.fingerprints = answer.fingerprints;
         self.connection.set_remote(WebRTCSDPType::Answer, &answer.text).await?;
         for candidate in &answer.candidates {
             self.connection.add_candidate(&candidate.text());
-        }
-        for (format, payload_type, ssrc, pad) in sources {
-            self.test_media.push(TestMedia::start(format, payload_type, ssrc, pad)?);
         }
         Ok(())
     }
@@ -209,6 +208,9 @@ impl Calling {
             return Err(PeerError::FingerprintMismatch);
         }
         self.receiver.incoming.trust();
+        for (format, payload_type, ssrc, pad) in self.sending.drain(..) {
+            self.test_media.push(TestMedia::start(format, payload_type, ssrc, pad)?);
+        }
         self.secured = Some(self.connection.arrivals.packets());
         let _ = self.events.send(CallerEvent::Connected).await;
         Ok(())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use gst::prelude::*;
-use gst_webrtc::{WebRTCRTPTransceiver, WebRTCRTPTransceiverDirection, WebRTCSDPType};
+use gst_webrtc::{WebRTCRTPTransceiverDirection, WebRTCSDPType};
 
 use super::PeerSetup;
 use super::connection::{Connection, fault};
@@ -42,7 +42,7 @@ fn pads(setup: &PeerSetup, connection: &Connection, requests: &Arc<AtomicU64>) -
         // A pad that matches no m-line aborts the process: only what the plan sends gets one.
         let Some(format) = sent(section) else { continue };
         let pad = SourcePad::link(connection, index, format.track, requests)?;
-        let transceiver = transceiver(connection, index)?;
+        let transceiver = pad.transceiver()?;
         // Leaves `nack` in the answer. webrtcbin itself knows no way but RTX to honour it, which the plan does not take: see `resend`.
         transceiver.set_property("do-nack", section.video.is_some() && resends(setup));
         transceiver.set_direction(match section.direction {
@@ -78,13 +78,6 @@ pub(super) fn resends(setup: &PeerSetup) -> bool {
         let codecs = setup.offer.sections.get(section.index).map_or(&[][..], |offered| &offered.codecs);
         codecs.iter().any(|codec| codec.payload_type == section.payload_type && codec.feedback.contains(&"nack"))
     })
-}
-
-fn transceiver(connection: &Connection, index: usize) -> Result<WebRTCRTPTransceiver, PeerError> {
-    connection
-        .webrtcbin
-        .emit_by_name::<Option<WebRTCRTPTransceiver>>("get-transceiver", &[&(index as i32)])
-        .ok_or_else(|| fault("webrtcbin has no transceiver for its pad"))
 }
 
 /// Makes the answer, with every candidate that was found in time, and sends it.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use gst::prelude::*;
+use gst_webrtc::WebRTCRTPTransceiver;
 use tokio::sync::watch;
 
 use super::connection::{Connection, Progress, fault};
@@ -118,6 +119,17 @@ impl SourcePad {
 
     pub(in crate::media) fn pad(&self) -> gst::Pad {
         self.pad.clone()
+    }
+
+    /// The transceiver that `webrtcbin` made for it. `get-transceiver` counts transceivers, not m-lines: one that nothing is sent on has none
+    /// before the answer.
+    ///
+    /// # Errors
+    /// [`PeerError::GStreamer`].
+    pub(in crate::media) fn transceiver(&self) -> Result<WebRTCRTPTransceiver, PeerError> {
+        let sink = self.pad.peer().filter(|sink| sink.find_property("transceiver").is_some());
+        sink.and_then(|sink| sink.property("transceiver"))
+            .ok_or_else(|| fault("webrtcbin has no transceiver for its pad"))
     }
 }
 
