@@ -289,10 +289,9 @@ impl Dialling {
                             peer.add_candidate(candidate);
                         }
                     }
+                    Heard::Ended(end) if stage == Stage::Refused => return DialEnd::Refused { detail: end.detail },
                     // Relays may bring the words of a refusal before the refusal itself.
-                    Heard::Ended(end)
-                        if stage == Stage::Refused || (stage == Stage::Ringing && end.reason == EndWord::Rejected) =>
-                    {
+                    Heard::Ended(end) if stage == Stage::Ringing && end.reason == EndWord::Rejected => {
                         return DialEnd::Refused { detail: end.detail };
                     }
                     Heard::Ended(end) => return DialEnd::LineEnded { reason: end.reason, detail: end.detail },
