@@ -41,6 +41,7 @@ unit: ## the pure modules without GStreamer, then all unit tests
 	cargo test --locked --lib --bins
 
 media: ## the tests with cameras, relays and browsers
+	cargo build --locked --example camera
 	cargo test --locked --test '*' -- --test-threads=$(MEDIA_TEST_THREADS)
 	cargo test --locked --doc
 
@@ -53,6 +54,7 @@ page: ## that web/dist is what web/src gives (needs Node)
 	fi
 
 bench: packages ## answer time, first picture, and what 1, 10 and 50 callers cost
+	cargo build --locked --release --bin callgate --example camera
 	cargo run --locked --release --example bench
 
 advisories: $(CARGO_DENY) ## known vulnerabilities of the dependencies (fetches the advisory database)

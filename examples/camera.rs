@@ -41,6 +41,9 @@ struct Arguments {
     /// Draws the time into the picture, readable by machines.
     #[arg(long)]
     stamp: bool,
+    /// Noise in the picture, which uses up the bitrate.
+    #[arg(long)]
+    noise: bool,
     /// Refuses media within the RTSP connection.
     #[arg(long)]
     udp_only: bool,
@@ -99,6 +102,7 @@ fn main() -> anyhow::Result<()> {
         keyframe: arguments.keyframe,
         bitrate: arguments.bitrate,
         stamp: arguments.stamp,
+        noise: arguments.noise,
         udp_only: arguments.udp_only,
         login: arguments.user.zip(arguments.password),
         copy: arguments.copy,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use callgate::call::{Access, Refuse};
-use callgate::config::{self, CallerServers, Config, ConfigErrors, LineKey, Since};
+use callgate::config::{self, Config, ConfigErrors, LineKey, Since};
 use nostr::nips::nip19::ToBech32 as _;
 use nostr::{Keys, PublicKey};
 use tempfile::TempDir;
@@ -116,7 +116,6 @@ turn = [{{ url = "turn:turn.example.com:3478", username = "u", credential_file =
 ports = "50000-50199"
 advertise = ["203.0.113.7"]
 bind = ["127.0.0.1"]
-caller_servers = "never"
 [http]
 listen = "0.0.0.0:8080"
 token_file = "api.token"
@@ -143,7 +142,6 @@ refuse = "silent"
     assert_eq!(config.ice.turn[0].credential.expose(), "hunter2-turn");
     assert_eq!(config.ice.ports, Some((50000, 50199)));
     assert_eq!(config.ice.bind, [IpAddr::V4(Ipv4Addr::LOCALHOST)]);
-    assert_eq!(config.ice.caller_servers, CallerServers::Never);
     assert_eq!(config.http.as_ref().unwrap().token.as_ref().unwrap().expose(), "hunter2-token-of-the-api");
     let [driveway, yard] = config.lines.as_slice() else { panic!() };
     let known = [PublicKey::parse(NPUB).unwrap(), friend];
@@ -283,10 +281,9 @@ fn each_mistake_gets_one_clear_line() {
         ),
         (head("[ice]\nadvertise = [\"example.com\"]"), "callgate.toml:5: ice.advertise[0]: must be an IP address"),
         (head("[ice]\nbind = [\"0.0.0.0\"]"), "callgate.toml:5: ice.bind[0]: must name one address, not all of them"),
-        (head("[ice]\ncaller_servers = true"), "callgate.toml:5: ice.caller_servers: must be a string"),
         (
-            head("[ice]\ncaller_servers = \"private\""),
-            "callgate.toml:5: ice.caller_servers: must be one of \"never\", \"public\", \"any\"",
+            head("[ice]\ncaller_servers = \"never\""),
+            "callgate.toml:5: ice.caller_servers: is not in this version of callgate",
         ),
         // [http]
         (head("[http]"), "callgate.toml:4: http.listen: is missing: the address and port to listen on"),

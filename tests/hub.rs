@@ -1,10 +1,11 @@
 //! The hub on real cameras: what it opens, what its taps give, and what it does when a camera goes away.
+#![cfg(feature = "daemon")]
 
 #[path = "support/camera.rs"]
 #[allow(dead_code)]
 mod support;
 
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use callgate::endpoint::{AudioCodec, Endpoint, RtspTransport, VideoCodec};
@@ -180,7 +181,7 @@ async fn taps_live_through_a_restart_of_the_camera_and_go_on_with_a_keyframe() {
 struct Stuck {
     good: usize,
     release: std::sync::mpsc::Receiver<()>,
-    gone: Sender<()>,
+    gone: SyncSender<()>,
 }
 
 impl PacketSink for Stuck {
@@ -205,8 +206,8 @@ async fn a_sink_that_hangs_delays_nobody_and_its_tap_can_be_dropped() {
     let (hub, _events) = hub(test_pattern(), IDLE);
     let lease = hub.lease();
     lease.streams().await.unwrap();
-    let (release, released) = channel();
-    let (gone, is_gone) = channel();
+    let (release, released) = sync_channel(1);
+    let (gone, is_gone) = sync_channel(1);
     let stuck = lease.tap(with_audio(AudioPlan::PassOpus), Box::new(Stuck { good: 3, release: released, gone }));
     let (sink, packets) = probe();
     let healthy = lease.tap(video_only(), sink);
@@ -233,8 +234,8 @@ async fn a_sink_that_is_gone_ends_its_tap() {
     let (hub, _events) = hub(test_pattern(), IDLE);
     let lease = hub.lease();
     lease.streams().await.unwrap();
-    let (release, released) = channel();
-    let (gone, is_gone) = channel();
+    let (release, released) = sync_channel(1);
+    let (gone, is_gone) = sync_channel(1);
     let _tap = lease.tap(video_only(), Box::new(Stuck { good: 1, release: released, gone }));
     drop(release);
     is_gone.recv_timeout(DEADLINE).expect("the sink is dropped with the tap's thread");

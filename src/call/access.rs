@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use nostr::PublicKey;
 
-/// What happens to an offer of a key that may not call (protocol, decided 6).
+/// What happens to an offer of a key that may not call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Refuse {
     /// Nothing is sent: the line does not reveal that it exists.

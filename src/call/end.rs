@@ -117,7 +117,8 @@ impl EndReason {
     }
 }
 
-/// What is sent to refuse an offer, in this order (protocol, decided 6); also for offers that never become a call.
+/// What is sent to refuse an offer, in this order; also for offers that never become a call. The answer alone would refuse it; only
+/// the end can say why.
 pub fn refusal(now: Millis, reason: &EndReason) -> [Body; 2] {
     let answer = Answer { sdp: String::new(), accepted: false, timestamp: now.unix_seconds() };
     [Body::Answer(answer), Body::End(reason.call_end(now))]

@@ -12,6 +12,10 @@ const WINDOW: u64 = 60_000;
 /// who was quiet for longest is forgotten, to its advantage.
 const MAX_REMEMBERED: usize = 1024;
 
+/// How many refusals are sent in any [`WINDOW`], to all callers together. A stranger costs nothing to make, so there is no end of them
+/// to refuse, while each refusal takes a place before the answers in a line's outbox, which in the long run sends one event a second.
+const REFUSALS: usize = 30;
+
 /// The numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -60,11 +64,13 @@ pub struct Admission {
     calls: BTreeMap<PublicKey, usize>,
     /// When a caller's offers within the last [`WINDOW`] came, oldest first.
     offers: BTreeMap<PublicKey, VecDeque<Millis>>,
+    /// When the refusals within the last [`WINDOW`] were sent, oldest first.
+    refusals: VecDeque<Millis>,
 }
 
 impl Admission {
     pub fn new(limits: Limits) -> Self {
-        Self { limits, calls: BTreeMap::new(), offers: BTreeMap::new() }
+        Self { limits, calls: BTreeMap::new(), offers: BTreeMap::new(), refusals: VecDeque::new() }
     }
 
     /// Counts an offer of a caller who may call. An offer over the limit is not counted, so that a caller who waits is heard.
@@ -76,14 +82,15 @@ impl Admission {
             self.make_room(now);
         }
         let offers = self.offers.entry(caller).or_default();
-        while offers.front().is_some_and(|&oldest| now.since(oldest) >= WINDOW) {
-            offers.pop_front();
-        }
-        if offers.len() >= self.limits.offers_per_minute {
+        if !count_within_window(offers, now, self.limits.offers_per_minute) {
             return Err(LimitReached::OffersPerMinute);
         }
-        offers.push_back(now);
         Ok(())
+    }
+
+    /// Whether one more refusal may be sent; it is counted then.
+    pub fn refusal(&mut self, now: Millis) -> bool {
+        count_within_window(&mut self.refusals, now, REFUSALS)
     }
 
     /// Takes a place for a call; [`Admission::ended`] gives it back.
@@ -133,6 +140,18 @@ impl Admission {
     }
 }
 
+/// Counts one more at `now`, unless there were `limit` of them within the last [`WINDOW`].
+fn count_within_window(times: &mut VecDeque<Millis>, now: Millis, limit: usize) -> bool {
+    while times.front().is_some_and(|&oldest| now.since(oldest) >= WINDOW) {
+        times.pop_front();
+    }
+    let room = times.len() < limit;
+    if room {
+        times.push_back(now);
+    }
+    room
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -179,6 +198,15 @@ mod tests {
         }
         assert_eq!(admission.offer(Millis(WINDOW * 10), caller(0)), Ok(()));
         assert_eq!(admission.offers.len(), 1, "who was quiet for a minute is forgotten first");
+    }
+
+    #[test]
+    fn refusals_are_limited_over_all_callers_and_a_minute_later_there_is_room() {
+        let mut admission = Admission::new(Limits::default());
+        assert_eq!((0..3 * REFUSALS).filter(|_| admission.refusal(Millis(1_000))).count(), REFUSALS);
+        assert!(!admission.refusal(Millis(1_000 + WINDOW - 1)));
+        assert!(admission.refusal(Millis(1_000 + WINDOW)));
+        assert!(admission.refusals.len() <= REFUSALS);
     }
 
     proptest! {

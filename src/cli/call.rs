@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use nostr::{Keys, PublicKey, RelayUrl};
-
 use tokio::time::Instant;
 
 use super::progress::Show;
@@ -141,14 +140,14 @@ async fn talk(args: &CallArgs, plan: CallPlan) -> Outcome {
                     until = Instant::now() + lasts;
                 }
             }
-            DialEvent::Ended { why, recorded } => return ended(&why, recorded, flowed),
+            DialEvent::Ended { why, recorded } => return ended(&why, args.record.is_some(), recorded, flowed),
             _ => {}
         }
     }
 }
 
-fn ended(why: &DialEnd, recorded: Option<Recorded>, flowed: bool) -> Outcome {
-    if recorded.is_some_and(|recorded| !recorded.whole) {
+fn ended(why: &DialEnd, records: bool, recorded: Option<Recorded>, flowed: bool) -> Outcome {
+    if records && flowed && !recorded.is_some_and(|recorded| recorded.whole) {
         return Err(Failure::words(Exit::IoError, "the recording is not whole"));
     }
     match why {

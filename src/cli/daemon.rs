@@ -9,7 +9,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{Exit, Failure, Outcome};
-use crate::call;
 use crate::config::{self, Config};
 use crate::gateway::view::{CallView, LineView, RelayView};
 use crate::gateway::{self, Gateway};
@@ -74,30 +73,40 @@ async fn gate(config: Config, ready: impl FnOnce(&Ready)) -> Outcome {
         page,
     };
     let (gateway, running) =
-        gateway::start(gateway::Settings { lines, limits: limits(&config), ice: ice(&config.ice), relays, store })
+        gateway::start(gateway::Settings { lines, limits: config.limits, ice: ice(&config.ice), relays, store })
             .await
             .map_err(|error| Failure::new(Exit::Unavailable, error))?;
     let stop_web = CancellationToken::new();
     let web = listener.map(|listener| tokio::spawn(web::serve(listener, gateway.clone(), token, stop_web.clone())));
+    if let Some(address) = page {
+        tracing::info!(%address, "web server listening");
+    }
     ready(&told);
     // Whoever waits for the lines may read them through a pipe.
     let _ = std::io::stdout().flush();
 
+    let mut ended = std::pin::pin!(running.ended());
     tokio::select! {
+        biased;
         _ = term.recv() => {}
         _ = int.recv() => {}
+        // Whoever started it may start it again.
+        () = ended.as_mut() => return Err(Failure::words(Exit::Software, "the gateway ended by itself: the log says why")),
     }
     gateway.drain();
+    let drained = async {
+        ended.await;
+        stop_web.cancel();
+        if let Some(web) = web {
+            // It ends by itself within its grace; a panic in it has been logged.
+            let _ = web.await;
+        }
+    };
     tokio::select! {
         biased;
         _ = term.recv() => return Err(Failure::words(Exit::Failed, "ended at once, on a second signal")),
         _ = int.recv() => return Err(Failure::words(Exit::Failed, "ended at once, on a second signal")),
-        () = running.ended() => {}
-    }
-    stop_web.cancel();
-    if let Some(web) = web {
-        // It ends by itself within its grace; a panic in it has been logged.
-        let _ = web.await;
+        () = drained => {}
     }
     drop(embedded);
     Ok(Exit::Success)
@@ -116,15 +125,6 @@ fn line(line: &config::Line) -> Result<gateway::Line, Failure> {
         idle: line.idle,
         keep_warm: line.keep_warm,
     })
-}
-
-fn limits(config: &Config) -> call::Limits {
-    let limits = &config.limits;
-    call::Limits {
-        calls: limits.calls,
-        calls_per_caller: limits.calls_per_caller,
-        offers_per_minute: usize::try_from(limits.offers_per_minute).unwrap_or(usize::MAX),
-    }
 }
 
 fn ice(ice: &config::Ice) -> IceSettings {

@@ -52,7 +52,7 @@ pub(super) fn demo(args: &DemoArgs) -> Outcome {
     daemon::run(config, |ready| {
         if let (Some(page), Some(line)) = (ready.page, ready.lines.first()) {
             say(format_args!("A test camera is at {}, and can be called as {}.", line.endpoint, line.npub));
-            println!("Open this page and press Call; Ctrl-C ends the demo:");
+            say("Open this page and press Call; Ctrl-C ends the demo:");
             say(format_args!("http://{page}/#npub={}&name={}&{}", line.npub, line.name, relay_fields(&line.relays)));
         }
     })

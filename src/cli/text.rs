@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::io::{self, Write as _};
 
+use time::OffsetDateTime;
+
 /// Prints a line on stdout. A reader that left (`callgate calls | head`) is no failure of ours.
 pub(super) fn say(text: impl Display) {
     let _ = writeln!(io::stdout(), "{text}");
@@ -41,19 +43,10 @@ pub(super) fn count(number: usize, what: &str) -> String {
 
 /// A Unix time in milliseconds as `2024-05-01 12:34:56`, in UTC.
 pub(super) fn utc(ms: u64) -> String {
-    let seconds = ms / 1000;
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Days to a civil date, after Howard Hinnant's chrono algorithms: years begin in March, so that leap days come last.
-    let days = days + 719_468;
-    let era = days / 146_097;
-    let day_of_era = days % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
+    let time = i64::try_from(ms / 1000).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+    let Some(time) = time else { return "beyond the year 9999".to_owned() };
+    let (date, (hour, minute, second)) = (time.date(), time.to_hms());
+    format!("{date} {hour:02}:{minute:02}:{second:02}")
 }
 
 #[cfg(test)]
@@ -66,6 +59,7 @@ mod tests {
         assert_eq!(utc(951_782_400_000), "2000-02-29 00:00:00");
         assert_eq!(utc(1_709_251_199_999), "2024-02-29 23:59:59");
         assert_eq!(utc(1_735_689_600_000), "2025-01-01 00:00:00");
+        assert_eq!(utc(u64::MAX), "beyond the year 9999");
     }
 
     #[test]

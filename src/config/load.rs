@@ -140,11 +140,13 @@ fn allow(value: &Value<'_>) -> Access {
 fn limits_of(table: &Table<'_>) -> Limits {
     let usual = Limits::default();
     // The bounds are far above what one machine carries; they catch typing mistakes.
-    let number = |name, max, usual: u64| table.get(name).and_then(|value| value.integer(1..=max)).unwrap_or(usual);
+    let number = |name, usual| {
+        table.get(name).and_then(|value| value.integer(1..=10_000)).map_or(usual, |number| number as usize)
+    };
     Limits {
-        calls: number("calls", 10_000, usual.calls as u64) as usize,
-        calls_per_caller: number("calls_per_caller", 10_000, usual.calls_per_caller as u64) as usize,
-        offers_per_minute: number("offers_per_minute", 10_000, u64::from(usual.offers_per_minute)) as u32,
+        calls: number("calls", usual.calls),
+        calls_per_caller: number("calls_per_caller", usual.calls_per_caller),
+        offers_per_minute: number("offers_per_minute", usual.offers_per_minute),
     }
 }
 
@@ -165,10 +167,6 @@ fn ice_of(table: &Table<'_>, calls: usize) -> Ice {
         ports,
         advertise: table.get("advertise").map(|value| value.list_of(scalar::ip_address)).unwrap_or_default(),
         bind: table.get("bind").map(|value| value.list_of(scalar::ip_address)).unwrap_or_default(),
-        caller_servers: table
-            .get("caller_servers")
-            .and_then(|value| value.parse(scalar::caller_servers))
-            .unwrap_or_default(),
     }
 }
 

@@ -25,7 +25,7 @@ pub use schema::{Key, Section, Since, sections};
 use secret::read_secret_file;
 pub use secret::{Secret, read_token_file};
 
-pub use crate::call::{Access, AccessPolicy, Refuse};
+pub use crate::call::{Access, AccessPolicy, Limits, Refuse};
 use crate::endpoint::Endpoint;
 
 /// Everything that a daemon is told.
@@ -34,6 +34,7 @@ pub struct Config {
     /// Where keys and the call log are kept.
     pub data_dir: PathBuf,
     pub nostr: Nostr,
+    /// `[limits]`
     pub limits: Limits,
     pub ice: Ice,
     /// No HTTP server without it.
@@ -68,23 +69,6 @@ pub struct Nostr {
     pub embedded_relay: Option<SocketAddr>,
 }
 
-/// `[limits]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// Calls at once, whole gateway.
-    pub calls: usize,
-    /// Calls at once of one caller.
-    pub calls_per_caller: usize,
-    /// Offers of one caller in any 60 s.
-    pub offers_per_minute: u32,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { calls: 32, calls_per_caller: 2, offers_per_minute: 10 }
-    }
-}
-
 /// `[ice]`
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ice {
@@ -97,7 +81,6 @@ pub struct Ice {
     pub advertise: Vec<IpAddr>,
     /// Which local addresses become candidates; all but loopback when empty.
     pub bind: Vec<IpAddr>,
-    pub caller_servers: CallerServers,
 }
 
 /// A TURN server of ours.
@@ -107,16 +90,6 @@ pub struct Turn {
     pub url: String,
     pub username: String,
     pub credential: Secret,
-}
-
-/// Whether the STUN and TURN servers that a caller names are used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum CallerServers {
-    Never,
-    /// Those at public addresses: a caller must not make the gateway probe its own network.
-    #[default]
-    Public,
-    Any,
 }
 
 /// `[http]`

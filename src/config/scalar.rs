@@ -6,7 +6,7 @@ use std::time::Duration;
 use nostr::nips::nip19::FromBech32 as _;
 use nostr::{PublicKey, RelayUrl};
 
-use super::{CallerServers, Problem};
+use super::Problem;
 use crate::call::Refuse;
 
 /// Longer than anyone wants a camera kept open for nobody; `keep_warm` is for that.
@@ -82,15 +82,6 @@ pub(super) fn refuse(text: &str) -> Result<Refuse, Problem> {
         "silent" => Ok(Refuse::Silent),
         "answer" => Ok(Refuse::Answer),
         _ => Err(Problem::Choice("\"silent\", \"answer\"")),
-    }
-}
-
-pub(super) fn caller_servers(text: &str) -> Result<CallerServers, Problem> {
-    match text {
-        "never" => Ok(CallerServers::Never),
-        "public" => Ok(CallerServers::Public),
-        "any" => Ok(CallerServers::Any),
-        _ => Err(Problem::Choice("\"never\", \"public\", \"any\"")),
     }
 }
 

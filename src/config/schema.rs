@@ -77,7 +77,7 @@ pub(super) static ICE: Section = Section {
         key("ports", "UDP ports for media"),
         key("advertise", "public addresses of a 1:1 NAT"),
         key("bind", "local addresses that become candidates"),
-        key("caller_servers", "whether a caller's rtc_servers are used"),
+        later("caller_servers", "whether a caller's rtc_servers are used"),
     ],
 };
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 
 use super::showing::show_source;
-use super::view::{CallView, LineView};
+use super::view::{CallView, LineState, LineView};
 use crate::media::{CallId, LineName, SourceState};
 
 /// How many calls that are over stay visible: the call log in the store has them all.
@@ -28,12 +28,15 @@ impl Board {
         self.shown().lines.insert(name, view);
     }
 
-    /// Whether the source does something else than before; more or fewer callers are not something else.
+    /// Whether the source does something else than before; more or fewer callers, and one more try in vain, are not something else.
     pub(super) fn show_source(&self, line: &LineName, state: &SourceState) -> bool {
         self.shown().lines.get_mut(line).is_none_or(|view| {
             let before = view.state.clone();
             show_source(view, state);
-            view.state != before
+            match (&before, &view.state) {
+                (LineState::Reopening { error: before, .. }, LineState::Reopening { error, .. }) => before != error,
+                (before, now) => before != now,
+            }
         })
     }
 
@@ -64,5 +67,38 @@ impl Board {
     fn shown(&self) -> MutexGuard<'_, Shown> {
         // A snapshot half written by a panicking task is still a snapshot.
         self.shown.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::SourceError;
+
+    fn view(name: &str) -> LineView {
+        LineView {
+            name: name.to_owned(),
+            npub: String::new(),
+            endpoint: String::new(),
+            relays: Vec::new(),
+            state: LineState::Idle,
+            callers: 0,
+            talk: false,
+            streams: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_camera_that_stays_away_is_news_once() {
+        let (board, line) = (Board::default(), LineName("door".to_owned()));
+        board.show_line(line.clone(), view("door"));
+        let away = |error, tries| SourceState::Reopening { error, tries };
+
+        assert!(board.show_source(&line, &SourceState::Opening));
+        assert!(board.show_source(&line, &away(SourceError::Unreachable, 1)));
+        assert!(!board.show_source(&line, &away(SourceError::Unreachable, 2)));
+        assert!(board.show_source(&line, &away(SourceError::Unauthorized, 3)), "another reason is news");
+        let shown = LineState::Reopening { error: SourceError::Unauthorized.to_string(), tries: 3 };
+        assert_eq!(board.lines()[0].state, shown, "what is shown is always the newest");
     }
 }

@@ -1,4 +1,4 @@
-//! The gateway's clock: Unix time that does not go backwards within a process.
+//! Unix time that does not jump while it is needed.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,7 +6,8 @@ use tokio::time::{Duration, Instant};
 
 use crate::call::Millis;
 
-/// Unix time at start, carried on by the monotonic clock: an adjustment of the system's clock must not end a call.
+/// Unix time at start, carried on by the monotonic clock. Each call has one of its own: an adjustment of the system's clock must not
+/// end a call, and must be known to the next one. (A small computer without a battery starts in the past, and learns the time later.)
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     started: Instant,

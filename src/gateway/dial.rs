@@ -12,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::clock::Clock;
 use crate::media::PeerError;
 use crate::media::caller::{self, CallerEvent, CallerHandle, CallerSettings, CallerStats, Recorded};
-use crate::protocol::{self, Body, CallEnd, CallType, Cipher, EndWord, IceCandidate, Offer, Outgoing, SessionId};
+use crate::protocol::{
+    self, Body, CallEnd, CallType, Cipher, EndWord, IceCandidate, MAX_CANDIDATES, Offer, Outgoing, SessionId,
+};
 use crate::sdp::{self, Candidate};
 use crate::signaling::{self, Incoming, Signaling};
 
@@ -20,6 +22,8 @@ use crate::signaling::{self, Incoming, Signaling};
 const RELAY_PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait for the words that follow a refusal: they are paced behind it, and may go over another relay.
 const DETAIL_PATIENCE: Duration = Duration::from_secs(2);
+/// How long ICE and DTLS may take once there is an answer: as long as the answering side gives them.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a relay may take to carry our `call_end`: media has said goodbye itself by then.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Events that wait to be read; statistics that find no room are dropped, what matters waits.
@@ -162,6 +166,17 @@ struct Dialling {
     recorded: Option<Recorded>,
 }
 
+/// How far the call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Ringing,
+    /// The refusal's words may follow.
+    Refused,
+    /// ICE and DTLS run.
+    Answered,
+    Connected,
+}
+
 /// What the other side's signal means to the call.
 enum Heard {
     Nothing,
@@ -239,42 +254,64 @@ impl Dialling {
         self.tell(DialEvent::Ringing { session: self.session.clone() }).await;
         let mut delivery = Box::pin(delivery.outcome());
         let mut sent = false;
-        let mut answered = false;
-        let mut refused = false;
+        let mut stage = Stage::Ringing;
         let mut patience = Instant::now() + self.rings;
+        let mut candidates = 0;
         loop {
             tokio::select! {
                 biased;
                 outcome = &mut delivery, if !sent => match outcome {
                     Ok(_) => sent = true,
-                    Err(_) => return DialEnd::NotSent,
+                    Err(_) if stage == Stage::Ringing => return DialEnd::NotSent,
+                    // It came all the same: a relay may lose its word.
+                    Err(_) => sent = true,
                 },
-                heard = incoming.recv() => match heard.map_or(Heard::Nothing, |incoming| self.heard(&incoming)) {
+                Some(incoming) = incoming.recv() => match self.heard(&incoming) {
                     Heard::Nothing => {}
-                    Heard::Answer(_) if answered || refused => {}
+                    // Another device of the same key, or the same event again.
+                    Heard::Answer(_) | Heard::Refused if stage != Stage::Ringing => {}
                     Heard::Answer(answer) => match sdp::guard_answer(&offer, &answer) {
                         Ok(answer) => {
-                            answered = true;
+                            stage = Stage::Answered;
+                            patience = Instant::now() + CONNECT_PATIENCE;
                             peer.answer(answer).await;
                             self.tell(DialEvent::Answered).await;
                         }
                         Err(reject) => return DialEnd::BadAnswer(reject),
                     },
                     Heard::Refused => {
-                        refused = true;
+                        stage = Stage::Refused;
                         patience = Instant::now() + DETAIL_PATIENCE;
                     }
-                    Heard::Candidate(candidate) => peer.add_candidate(candidate),
-                    Heard::Ended(end) if refused => return DialEnd::Refused { detail: end.detail },
+                    Heard::Candidate(candidate) => {
+                        candidates += 1;
+                        if candidates <= MAX_CANDIDATES {
+                            peer.add_candidate(candidate);
+                        }
+                    }
+                    Heard::Ended(end) if stage == Stage::Refused => return DialEnd::Refused { detail: end.detail },
+                    // Relays may bring the words of a refusal before the refusal itself.
+                    Heard::Ended(end) if stage == Stage::Ringing && end.reason == EndWord::Rejected => {
+                        return DialEnd::Refused { detail: end.detail };
+                    }
                     Heard::Ended(end) => return DialEnd::LineEnded { reason: end.reason, detail: end.detail },
                 },
                 event = media.recv() => match event {
-                    Some(event) => if let Some(end) = self.media_event(event).await { return end },
+                    Some(event) => {
+                        if event == CallerEvent::Connected {
+                            stage = Stage::Connected;
+                        }
+                        if let Some(end) = self.media_event(event).await {
+                            return end;
+                        }
+                    }
                     None => return DialEnd::Media(PeerError::GStreamer("media is gone".to_owned())),
                 },
-                () = tokio::time::sleep_until(patience), if !answered => {
-                    return if refused { DialEnd::Refused { detail: None } } else { DialEnd::NoAnswer };
-                }
+                () = tokio::time::sleep_until(patience), if stage != Stage::Connected => return match stage {
+                    Stage::Refused => DialEnd::Refused { detail: None },
+                    Stage::Ringing => DialEnd::NoAnswer,
+                    Stage::Answered | Stage::Connected => DialEnd::Media(PeerError::IceFailed),
+                },
             }
         }
     }

@@ -23,6 +23,8 @@ pub enum Dropped {
     Stale,
     /// The offer's clock is ahead of ours by more than is allowed.
     FromTheFuture,
+    /// An offer that is here already, signed a second time: a client signs anew what a relay did not keep.
+    Duplicate,
     /// It belongs to a call that is over.
     EndedSession,
     /// It belongs to no call that we know.
@@ -42,6 +44,7 @@ impl Dropped {
             Self::TooManyOffers => "too_many_offers",
             Self::Stale => "stale",
             Self::FromTheFuture => "from_the_future",
+            Self::Duplicate => "duplicate",
             Self::EndedSession => "ended_session",
             Self::UnknownSession => "unknown_session",
             Self::Overrun => "overrun",
@@ -53,16 +56,53 @@ impl Dropped {
 /// A fact. Nothing in it is secret.
 #[derive(Debug)]
 pub enum Fact<'a> {
-    EventDropped { from: &'a PublicKey, why: &'a Dropped },
-    CallOffered { call: CallId, line: &'a LineName, from: &'a PublicKey },
-    CallRefused { line: &'a LineName, from: &'a PublicKey, why: &'static str },
-    CallState { call: CallId, line: &'a LineName, state: State },
-    CallEnded { call: CallId, line: &'a LineName, report: &'a Report },
-    PeerDown { call: CallId, took: Duration, leaked: bool },
-    NotDelivered { call: CallId, what: &'static str, error: &'a dyn std::error::Error },
-    NotStored { call: CallId, error: &'a dyn std::error::Error },
-    Source { line: &'a LineName, state: &'a SourceState },
-    Draining { calls: usize },
+    EventDropped {
+        from: &'a PublicKey,
+        why: &'a Dropped,
+    },
+    CallOffered {
+        call: CallId,
+        line: &'a LineName,
+        from: &'a PublicKey,
+    },
+    /// `told`: the caller hears of it; not when there are too many to tell.
+    CallRefused {
+        line: &'a LineName,
+        from: &'a PublicKey,
+        why: &'static str,
+        told: bool,
+    },
+    CallState {
+        call: CallId,
+        line: &'a LineName,
+        state: State,
+    },
+    CallEnded {
+        call: CallId,
+        line: &'a LineName,
+        report: &'a Report,
+    },
+    PeerDown {
+        call: CallId,
+        took: Duration,
+        leaked: bool,
+    },
+    NotDelivered {
+        call: CallId,
+        what: &'static str,
+        error: &'a dyn std::error::Error,
+    },
+    NotStored {
+        call: CallId,
+        error: &'a dyn std::error::Error,
+    },
+    Source {
+        line: &'a LineName,
+        state: &'a SourceState,
+    },
+    Draining {
+        calls: usize,
+    },
 }
 
 /// Counts facts. Shared; a lock is held for an increment only.
@@ -83,9 +123,14 @@ impl Facts {
                 self.count("calls_offered");
                 tracing::info!(%call, %line, from = %short(from), "call offered");
             }
-            Fact::CallRefused { line, from, why } => {
+            Fact::CallRefused { line, from, why, told } => {
                 self.count(&format!("refused_{why}"));
-                tracing::info!(%line, from = %short(from), why, "call refused");
+                if *told {
+                    tracing::info!(%line, from = %short(from), why, "call refused");
+                } else {
+                    // As many as strangers like: they must not fill the log.
+                    tracing::debug!(%line, from = %short(from), why, "call refused silently");
+                }
             }
             Fact::CallState { call, line, state } => {
                 tracing::debug!(%call, %line, ?state, "call");

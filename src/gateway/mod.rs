@@ -24,7 +24,6 @@ use tokio_util::task::TaskTracker;
 pub use dial::{DialEnd, DialError, DialEvent, DialSettings, Dialled, dial};
 
 use self::board::Board;
-use self::clock::Clock;
 use self::fact::Facts;
 use self::session::Surroundings;
 use self::showing::{line_view, relay_view};
@@ -82,7 +81,7 @@ pub struct Gateway {
     draining: watch::Sender<bool>,
 }
 
-/// The running gateway's tasks: to be awaited after [`Gateway::drain`].
+/// The running gateway's tasks.
 pub struct Running {
     supervisor: JoinHandle<()>,
     media: Media,
@@ -95,7 +94,6 @@ pub struct Running {
 /// # Errors
 /// [`StartError`]: a missing plugin, a relay address of no use.
 pub async fn start(settings: Settings) -> Result<(Gateway, Running), StartError> {
-    let clock = Clock::start();
     let facts = Arc::new(Facts::default());
     let board = Arc::new(Board::default());
     let (media, media_events) =
@@ -121,7 +119,6 @@ pub async fn start(settings: Settings) -> Result<(Gateway, Running), StartError>
         store: settings.store,
         facts: facts.clone(),
         board: board.clone(),
-        clock,
         deliveries: deliveries.clone(),
     };
     let (asks_to, asks) = mpsc::channel(ASKS);
@@ -185,7 +182,8 @@ impl Gateway {
 }
 
 impl Running {
-    /// Waits until the gateway has drained, what it sent is with the relays or has had its time, and media is down.
+    /// Waits until the gateway has ended: it has drained, what it sent is with the relays or has had its time, and media is down.
+    /// Without [`Gateway::drain`] it ends only by a fault.
     pub async fn ended(self) {
         if let Err(error) = self.supervisor.await {
             tracing::error!(%error, "the supervisor failed");

@@ -1,7 +1,10 @@
 //! The task that owns a call: it feeds the machine, and carries out what the machine says.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use futures::FutureExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
@@ -11,15 +14,15 @@ use super::fact::{Fact, Facts};
 use super::showing::{call_record, call_view};
 use crate::call::{Action, Call, EndReason, Input, Report, State};
 use crate::media::{self, CallId, LineName, Media, PeerError, PeerStats};
-use crate::protocol::{Body, Outgoing, Signal};
+use crate::protocol::{Body, Signal};
 use crate::signaling::Signaling;
 use crate::store::Store;
 
 /// What a session's queue holds: a caller may send 64 candidates, media a dozen events and one statistic a second.
 const QUEUE: usize = 256;
 
-/// How long what we send is of use to the caller, in seconds: a relay may forget it then (NIP-40).
-const SENT_EXPIRES_AFTER: u64 = 120;
+/// The part of a session's queue that only media may fill: however much a caller sends, the end of its peer is heard of.
+const KEPT_FOR_MEDIA: usize = 64;
 
 /// What a session is told.
 #[derive(Debug)]
@@ -33,13 +36,23 @@ pub(super) enum Told {
 pub(super) struct SessionHandle {
     told: mpsc::Sender<Told>,
     hang_up: watch::Sender<Option<EndReason>>,
+    /// Events of other keys under this session's name. A count, and nothing in the queue: others must not fill it.
+    foreign: Arc<AtomicU32>,
 }
 
 impl SessionHandle {
     /// Tells the session; false when its queue is full or it has ended. A full queue means a caller who floods, or statistics
     /// that nobody needs late: what does not fit is dropped, and the machine's deadlines end a call that missed something.
     pub(super) fn tell(&self, told: Told) -> bool {
+        if matches!(told, Told::Signal(_)) && self.told.capacity() <= KEPT_FOR_MEDIA {
+            return false;
+        }
         self.told.try_send(told).is_ok()
+    }
+
+    /// Notes an event that another key sent under this session's name.
+    pub(super) fn note_foreign(&self) {
+        self.foreign.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Ends the call; goes past the queue.
@@ -56,7 +69,6 @@ pub(super) struct Surroundings {
     pub(super) store: Arc<Store>,
     pub(super) facts: Arc<Facts>,
     pub(super) board: Arc<Board>,
-    pub(super) clock: Clock,
     /// Events on their way to relays: a shutdown waits for them.
     pub(super) deliveries: TaskTracker,
 }
@@ -66,8 +78,10 @@ pub(super) struct Session {
     id: CallId,
     line: LineName,
     call: Call,
+    clock: Clock,
     told: mpsc::Receiver<Told>,
     hang_up: watch::Receiver<Option<EndReason>>,
+    foreign: Arc<AtomicU32>,
     around: Surroundings,
     stats: PeerStats,
     teardown: Option<media::Teardown>,
@@ -75,21 +89,50 @@ pub(super) struct Session {
     ended: Option<&'static str>,
 }
 
-/// Makes a session for a call and the machine's first actions; [`Session::run`] is its task.
-pub(super) fn session(id: CallId, line: LineName, call: Call, around: Surroundings) -> (SessionHandle, Session) {
+/// Makes a session for a call whose machine goes by `clock`; [`Session::run`] is its task.
+pub(super) fn session(
+    id: CallId,
+    line: LineName,
+    call: Call,
+    clock: Clock,
+    around: Surroundings,
+) -> (SessionHandle, Session) {
     let (told_to, told) = mpsc::channel(QUEUE);
     let (hang_up_to, hang_up) = watch::channel(None);
-    let session =
-        Session { id, line, call, told, hang_up, around, stats: PeerStats::default(), teardown: None, ended: None };
-    (SessionHandle { told: told_to, hang_up: hang_up_to }, session)
+    let foreign = Arc::new(AtomicU32::new(0));
+    let session = Session {
+        id,
+        line,
+        call,
+        clock,
+        told,
+        hang_up,
+        foreign: foreign.clone(),
+        around,
+        stats: PeerStats::default(),
+        teardown: None,
+        ended: None,
+    };
+    (SessionHandle { told: told_to, hang_up: hang_up_to, foreign }, session)
 }
 
 impl Session {
-    /// Runs the call to its end.
+    /// Runs the call to its end, from the machine's first actions on.
     pub(super) async fn run(mut self, first: Vec<Action>) {
+        // A panic is a fault of ours and no reason to leave the caller without a word, media running and the log without the call. Each
+        // input is taken whole or not at all, so the machine can still end the call; if it cannot, the supervisor frees the media.
+        if AssertUnwindSafe(self.carry_on(first)).catch_unwind().await.is_err() {
+            let fault = EndReason::Internal("the session panicked".to_owned());
+            let last = self.call.handle(self.clock.now(), Input::HangUp(fault));
+            self.carry_on(last).await;
+        }
+    }
+
+    async fn carry_on(&mut self, first: Vec<Action>) {
         self.carry_out(first).await;
+        self.show();
         while self.call.state() != State::Ended {
-            let deadline = self.around.clock.instant(self.call.deadline());
+            let deadline = self.clock.instant(self.call.deadline());
             let input = tokio::select! {
                 biased;
                 changed = self.hang_up.changed() => match changed {
@@ -110,7 +153,7 @@ impl Session {
                 () = tokio::time::sleep_until(deadline) => Input::Tick,
             };
             let before = self.call.state();
-            let actions = self.call.handle(self.around.clock.now(), input);
+            let actions = self.call.handle(self.clock.now(), input);
             if self.call.state() != before {
                 self.around.facts.record(&Fact::CallState {
                     call: self.id,
@@ -172,28 +215,20 @@ impl Session {
                 }
                 Action::CloseMedia => self.around.media.send(media::Command::Close { call }).await,
                 Action::Send(body) => self.send(body),
-                Action::Report(report) => self.report(&report),
+                Action::Report(report) => self.report(&report).await,
             }
         }
     }
 
     fn send(&self, body: Body) {
-        let envelope = self.call.envelope();
         let what = match &body {
             Body::Offer(_) => "call_offer",
             Body::Answer(_) => "call_answer",
             Body::Candidate(_) => "ice_candidate",
             Body::End(_) => "call_end",
         };
-        let published = self.around.signaling.publish(Outgoing {
-            from: envelope.to,
-            to: envelope.from,
-            session: envelope.session.clone(),
-            call_type: envelope.call_type,
-            cipher: envelope.cipher,
-            body,
-            expiration: self.around.clock.now().unix_seconds() + SENT_EXPIRES_AFTER,
-        });
+        let reply = self.call.envelope().reply(body, self.clock.now().unix_seconds());
+        let published = self.around.signaling.publish(reply);
         let (facts, call) = (self.around.facts.clone(), self.id);
         // A call must not wait for a relay: what becomes of the event is only noted.
         self.around.deliveries.spawn(async move {
@@ -211,13 +246,19 @@ impl Session {
         self.around.board.show_call(self.id, call_view(self.id, &self.line, &self.call, &self.stats, self.ended));
     }
 
-    fn report(&mut self, report: &Report) {
+    async fn report(&mut self, report: &Report) {
         self.ended = Some(report.reason.word());
-        self.around.facts.record(&Fact::CallEnded { call: self.id, line: &self.line, report });
-        let record = call_record(&self.line, report, &self.stats, self.teardown);
-        if let Err(error) = self.around.store.log_call(&record) {
-            self.around.facts.record(&Fact::NotStored { call: self.id, error: &error });
+        let mut record = call_record(&self.line, report, &self.stats, self.teardown);
+        record.ignored = record.ignored.saturating_add(self.foreign.load(Ordering::Relaxed));
+        let store = self.around.store.clone();
+        // A slow disk must not hold up other calls.
+        match tokio::task::spawn_blocking(move || store.log_call(&record)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.around.facts.record(&Fact::NotStored { call: self.id, error: &error }),
+            Err(error) => self.around.facts.record(&Fact::NotStored { call: self.id, error: &error }),
         }
+        // Last: whoever reads of it finds the call in the store.
+        self.around.facts.record(&Fact::CallEnded { call: self.id, line: &self.line, report });
     }
 }
 

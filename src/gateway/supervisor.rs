@@ -1,24 +1,22 @@
 //! The task that admits calls, and holds a handle to each call's session.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 
 use nostr::{Keys, PublicKey};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
+use super::clock::Clock;
 use super::fact::{Dropped, Fact};
-use super::parking::{CallKey, Parking};
+use super::parking::{CallKey, NoPlace, Parking};
 use super::session::{SessionHandle, Surroundings, Told, session};
 use crate::call::{self, AccessDecision, AccessPolicy, Admission, Call, EndReason, Limits, Refuse, Timing};
 use crate::media::{self, CallId, LineName};
-use crate::protocol::{self, Body, Freshness, Outgoing, Signal, SignalKind};
-use crate::signaling::Incoming;
+use crate::protocol::{self, Body, Freshness, Signal, SignalKind};
+use crate::signaling::{Incoming, Recent};
 
 /// How many ended calls are remembered, so that a late event does not ring them again: an hour of a busy gateway.
 const ENDED_REMEMBERED: usize = 4096;
-
-/// How long a refusal is of use, in seconds.
-const REFUSAL_EXPIRES_AFTER: u64 = 60;
 
 /// A line as the supervisor knows it.
 #[derive(Debug)]
@@ -34,17 +32,28 @@ pub(super) enum Ask {
     HangUp { call: CallId, done: oneshot::Sender<bool> },
 }
 
+/// A call's session as the supervisor knows it.
+struct Session {
+    key: CallKey,
+    handle: SessionHandle,
+    /// Its offer's SDP, to know the offer when it comes again.
+    sdp: String,
+}
+
 pub(super) struct Supervisor {
     lines: HashMap<PublicKey, Line>,
     admission: Admission,
     timing: Timing,
+    /// For limits and waiting events. Calls have clocks of their own.
+    clock: Clock,
     around: Surroundings,
-    sessions: HashMap<CallId, (CallKey, SessionHandle)>,
+    sessions: HashMap<CallId, Session>,
     ids: HashMap<CallKey, CallId>,
     running: JoinSet<()>,
     tasks: HashMap<tokio::task::Id, CallId>,
     parking: Parking,
-    ended: Ended,
+    /// The calls that are over.
+    ended: Recent<CallKey>,
     next_id: u64,
 }
 
@@ -62,18 +71,20 @@ impl Supervisor {
             lines: lines.into_iter().map(|line| (line.keys.public_key(), line)).collect(),
             admission: Admission::new(limits),
             timing,
+            clock: Clock::start(),
             around,
             sessions: HashMap::new(),
             ids: HashMap::new(),
             running: JoinSet::new(),
             tasks: HashMap::new(),
             parking: Parking::default(),
-            ended: Ended::default(),
+            ended: Recent::new(ENDED_REMEMBERED),
             next_id: 1,
         }
     }
 
-    /// Runs until it is told to drain, or signaling or media is gone; then hangs up every call and waits for their ends.
+    /// Runs until it is told to drain, all handles are gone, or signaling or media is; then hangs up every call and waits for their
+    /// ends.
     pub(super) async fn run(mut self, mut inlets: Inlets) {
         loop {
             tokio::select! {
@@ -97,13 +108,14 @@ impl Supervisor {
     /// Every caller is told; each session's own deadlines bound the wait.
     async fn drain(&mut self, mut inlets: Inlets) {
         self.around.facts.record(&Fact::Draining { calls: self.sessions.len() });
-        for (_, handle) in self.sessions.values() {
+        for Session { handle, .. } in self.sessions.values() {
             handle.hang_up(EndReason::Shutdown);
         }
         while !self.running.is_empty() {
             tokio::select! {
                 biased;
                 Some(ended) = self.running.join_next_with_id() => self.session_ended(ended).await,
+                Some(ask) = inlets.asks.recv() => self.asked(ask),
                 Some(event) = inlets.media.recv() => self.media_event(event),
                 Some(incoming) = inlets.incoming.recv() => self.dropped(&incoming.envelope.from, &Dropped::Draining),
             }
@@ -114,7 +126,7 @@ impl Supervisor {
         match ask {
             Ask::HangUp { call, done } => {
                 let known = self.sessions.get(&call);
-                if let Some((_, handle)) = known {
+                if let Some(Session { handle, .. }) = known {
                     handle.hang_up(EndReason::OperatorLeft);
                 }
                 // Whoever asked may have gone; the call is hung up all the same.
@@ -131,10 +143,10 @@ impl Supervisor {
             return;
         }
         // An event of a call that is over concerns nobody.
-        if let Some((key, handle)) = event.call().and_then(|call| self.sessions.get(&call)) {
-            if !handle.tell(Told::Media(event)) {
-                self.dropped(&key.caller.clone(), &Dropped::Overrun);
-            }
+        if let Some(Session { key, handle, .. }) = event.call().and_then(|call| self.sessions.get(&call))
+            && !handle.tell(Told::Media(event))
+        {
+            self.dropped(&key.caller, &Dropped::Overrun);
         }
     }
 
@@ -149,57 +161,79 @@ impl Supervisor {
         let envelope = &incoming.envelope;
         let key = CallKey::of(incoming);
         let line = self.lines.get(&envelope.to).ok_or(Dropped::UnknownSession)?;
-        if let Some(id) = self.ids.get(&key) {
+        if let Some(session) = self.ids.get(&key).and_then(|id| self.sessions.get(id)) {
             let signal = open(incoming, line)?;
-            let told = self.sessions.get(id).is_some_and(|(_, handle)| handle.tell(Told::Signal(Box::new(signal))));
+            if matches!(&signal.body, Body::Offer(offer) if offer.sdp == session.sdp) {
+                return Err(Dropped::Duplicate);
+            }
+            let told = session.handle.tell(Told::Signal(Box::new(signal)));
             return if told { Ok(()) } else { Err(Dropped::Overrun) };
         }
+        self.note_foreign(&key);
         if self.ended.contains(&key) {
             return Err(Dropped::EndedSession);
         }
-        let now = self.around.clock.now();
+        let now = self.clock.now();
         match line.policy.decide(&envelope.from) {
             AccessDecision::Allowed => {}
             AccessDecision::Refused(how) => {
-                let offers = how == Refuse::Answer && envelope.kind == SignalKind::Offer;
-                if offers && self.admission.offer(now, envelope.from).is_ok() {
+                let answer = how == Refuse::Answer && envelope.kind == SignalKind::Offer;
+                if answer && self.admission.offer(now, envelope.from).is_ok() {
                     self.refuse(incoming, &EndReason::NotAllowed);
                 }
                 return Err(Dropped::NotAllowed);
             }
         }
+        for waited_in_vain in self.parking.leave(now) {
+            self.dropped(&waited_in_vain, &Dropped::UnknownSession);
+        }
         match envelope.kind {
             SignalKind::Offer => {}
             SignalKind::Candidate | SignalKind::End => {
-                self.parking.park(now, incoming.clone());
-                return Ok(());
+                return self.parking.park(now, incoming.clone()).map_err(|NoPlace| Dropped::Overrun);
             }
             SignalKind::Answer => return Err(Dropped::UnknownSession),
         }
         self.admission.offer(now, envelope.from).map_err(|_| Dropped::TooManyOffers)?;
         let signal = open(incoming, line)?;
         let Body::Offer(offer) = &signal.body else { return Err(Dropped::UnknownSession) };
-        match protocol::freshness(offer, envelope.created_at, now.unix_seconds()) {
+        let sdp = offer.sdp.clone();
+        let clock = Clock::start();
+        match protocol::freshness(offer, envelope.created_at, clock.now().unix_seconds()) {
             Freshness::Fresh => {}
             Freshness::Stale => return Err(Dropped::Stale),
             Freshness::FromTheFuture => return Err(Dropped::FromTheFuture),
         }
         match self.admission.began(envelope.from) {
-            Ok(()) => self.start(key, signal),
-            Err(limit) => self.refuse(incoming, &limit.end_reason()),
+            Ok(()) => self.start(key, signal, sdp, clock),
+            Err(limit) => {
+                if self.refuse(incoming, &limit.end_reason()) {
+                    // Signed a second time, it must not begin what was refused.
+                    self.ended.insert(key);
+                }
+            }
         }
         Ok(())
     }
 
-    fn start(&mut self, key: CallKey, offer: Signal) {
+    /// Tells calls that somebody else speaks under their session's name: those are few, and a look at each is cheaper than
+    /// verifying the event's signature was.
+    fn note_foreign(&self, key: &CallKey) {
+        for session in self.sessions.values() {
+            if session.key.line == key.line && session.key.session == key.session {
+                session.handle.note_foreign();
+            }
+        }
+    }
+
+    fn start(&mut self, key: CallKey, offer: Signal, sdp: String, clock: Clock) {
         let Some(line) = self.lines.get(&key.line) else { return };
-        let now = self.around.clock.now();
         let id = CallId(self.next_id);
         self.next_id += 1;
         self.around.facts.record(&Fact::CallOffered { call: id, line: &line.name, from: &key.caller });
-        let (call, first) = Call::answering(now, offer, self.timing);
-        let (handle, session) = session(id, line.name.clone(), call, self.around.clone());
-        for waiting in self.parking.take(now, &key) {
+        let (call, first) = Call::answering(clock.now(), offer, self.timing);
+        let (handle, session) = session(id, line.name.clone(), call, clock, self.around.clone());
+        for waiting in self.parking.take(&key) {
             match open(&waiting, line) {
                 Ok(signal) => {
                     handle.tell(Told::Signal(Box::new(signal)));
@@ -210,26 +244,29 @@ impl Supervisor {
         let task = self.running.spawn(session.run(first)).id();
         self.tasks.insert(task, id);
         self.ids.insert(key.clone(), id);
-        self.sessions.insert(id, (key, handle));
+        self.sessions.insert(id, Session { key, handle, sdp });
     }
 
-    fn refuse(&self, incoming: &Incoming, reason: &EndReason) {
+    /// Tells a caller that it is not answered, and why; false when there are too many to tell.
+    fn refuse(&mut self, incoming: &Incoming, reason: &EndReason) -> bool {
         let envelope = &incoming.envelope;
-        let Some(line) = self.lines.get(&envelope.to) else { return };
-        self.around.facts.record(&Fact::CallRefused { line: &line.name, from: &envelope.from, why: reason.word() });
-        let now = self.around.clock.now();
+        let Some(line) = self.lines.get(&envelope.to) else { return false };
+        let told = self.admission.refusal(self.clock.now());
+        self.around.facts.record(&Fact::CallRefused {
+            line: &line.name,
+            from: &envelope.from,
+            why: reason.word(),
+            told,
+        });
+        if !told {
+            return false;
+        }
+        let now = Clock::start().now();
         for body in call::refusal(now, reason) {
             // A refusal that no relay takes is not owed twice: the offer runs out by itself.
-            drop(self.around.signaling.publish(Outgoing {
-                from: envelope.to,
-                to: envelope.from,
-                session: envelope.session.clone(),
-                call_type: envelope.call_type,
-                cipher: envelope.cipher,
-                body,
-                expiration: now.unix_seconds() + REFUSAL_EXPIRES_AFTER,
-            }));
+            drop(self.around.signaling.publish(envelope.reply(body, now.unix_seconds())));
         }
+        true
     }
 
     async fn session_ended(&mut self, ended: Result<(tokio::task::Id, ()), JoinError>) {
@@ -239,15 +276,15 @@ impl Supervisor {
         };
         let Some(id) = self.tasks.remove(&task) else { return };
         if let Err(error) = ended {
-            // A session that panicked is a bug of ours: its media must not stay behind, and nobody else's call is touched.
+            // It could not even end its call: its media must not stay behind, and nobody else's call is touched.
             tracing::error!(call = %id, %error, "a session's task failed");
             self.around.media.send(media::Command::Close { call: id }).await;
         }
-        if let Some((key, _)) = self.sessions.remove(&id) {
+        if let Some(Session { key, .. }) = self.sessions.remove(&id) {
             self.ids.remove(&key);
             self.admission.ended(&key.caller);
             self.around.board.end_call(id);
-            self.ended.remember(key);
+            self.ended.insert(key);
         }
     }
 
@@ -258,28 +295,4 @@ impl Supervisor {
 
 fn open(incoming: &Incoming, line: &Line) -> Result<Signal, Dropped> {
     protocol::open(incoming.envelope.clone(), &incoming.event, &line.keys).map_err(Dropped::Unreadable)
-}
-
-/// The calls that are over: bounded, the oldest is forgotten first.
-#[derive(Debug, Default)]
-struct Ended {
-    known: HashSet<CallKey>,
-    order: VecDeque<CallKey>,
-}
-
-impl Ended {
-    fn contains(&self, key: &CallKey) -> bool {
-        self.known.contains(key)
-    }
-
-    fn remember(&mut self, key: CallKey) {
-        if self.order.len() == ENDED_REMEMBERED {
-            if let Some(oldest) = self.order.pop_front() {
-                self.known.remove(&oldest);
-            }
-        }
-        if self.known.insert(key.clone()) {
-            self.order.push_back(key);
-        }
-    }
 }

@@ -53,6 +53,8 @@ pub struct DemoSettings {
     pub bitrate: u32,
     /// Draws the time into the picture, readable by machines. Takes a width of 512 or more.
     pub stamp: bool,
+    /// Colour bars with noise in a corner, which use up the bitrate as a real picture does; otherwise a ball on black, which does not.
+    pub noise: bool,
     /// Refuses media within the RTSP connection, as some cameras do.
     pub udp_only: bool,
     /// User name and password, asked for by digest authentication (RFC 2617).
@@ -96,6 +98,7 @@ impl Default for DemoSettings {
             keyframe: 50,
             bitrate: 800,
             stamp: false,
+            noise: false,
             udp_only: false,
             login: None,
             copy: None,
@@ -276,8 +279,9 @@ fn draw_stamp(buffer: &mut gst::BufferRef, caps: &gst::Caps, value: u32) {
 fn launch_text(settings: &DemoSettings) -> Result<String, DemoError> {
     let DemoSettings { width, height, fps, keyframe, bitrate, tone, .. } = *settings;
     let stamp = if settings.stamp { "! identity name=stamp silent=true" } else { "" };
+    let pattern = if settings.noise { "smpte" } else { "ball" };
     let picture = format!(
-        "videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width={width},height={height},framerate={fps}/1 \
+        "videotestsrc is-live=true pattern={pattern} ! video/x-raw,format=I420,width={width},height={height},framerate={fps}/1 \
          ! timeoverlay valignment=bottom ! clockoverlay valignment=bottom halignment=right {stamp}"
     );
     let units = "stream-format=byte-stream,alignment=au ! identity name=coded silent=true";

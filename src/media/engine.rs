@@ -21,6 +21,9 @@ const COMMAND_QUEUE: usize = 256;
 /// Events that wait for the gateway. When it is full those that matter wait, each in its own task; statistics are dropped.
 const EVENT_QUEUE: usize = 1024;
 
+/// How long a shutdown takes at most: a peer that is still being made, and then its teardown, which has a deadline of 5 s.
+const SHUTDOWN: Duration = Duration::from_secs(8);
+
 /// Why media cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -46,10 +49,12 @@ impl Media {
         }
     }
 
-    /// Closes every call and source, and waits for it.
+    /// Closes every call and source, and waits for it, within reason: GStreamer can hang.
     pub async fn shutdown(&self) {
         self.stop.cancel();
-        self.tasks.wait().await;
+        if tokio::time::timeout(SHUTDOWN, self.tasks.wait()).await.is_err() {
+            tracing::error!(tasks = self.tasks.len(), "media did not come down within its deadline");
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Whether an offer still rings (protocol, decided 3).
+//! Whether an offer still rings.
 
 use super::{MAX_CLOCK_SKEW, Offer};
 

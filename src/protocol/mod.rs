@@ -34,9 +34,9 @@ pub const MAX_URL_BYTES: usize = 512;
 pub const MAX_CREDENTIAL_BYTES: usize = 2048;
 /// How much of `call_end`'s `detail` is read and written, in bytes: one or two sentences.
 pub const MAX_DETAIL_BYTES: usize = 256;
-/// How long an offer rings when it does not say, in seconds (protocol, decided 3).
+/// How long an offer rings when it does not say, in seconds.
 pub const DEFAULT_EXPIRES_IN: u64 = 60;
-/// How far in the future an offer's clocks may be, in seconds (protocol, decided 3).
+/// How far in the future an offer's clocks may be, in seconds.
 pub const MAX_CLOCK_SKEW: u64 = 60;
 /// For how long relays should keep what we send, in seconds: a call's ring time, and as much again for clocks that differ.
 pub const REPLY_LIFETIME: u64 = DEFAULT_EXPIRES_IN + MAX_CLOCK_SKEW;

@@ -1,4 +1,4 @@
-//! Reading payloads tolerantly (protocol, decided 2): numbers as number or numeric string, unknown fields passed over, and
+//! Reading payloads tolerantly, since clients differ: numbers as number or numeric string, unknown fields passed over, and
 //! strict limits on everything that is kept.
 
 use serde_json::{Map, Value};

@@ -36,7 +36,7 @@ impl fmt::Display for Dropped {
             Self::Own => f.write_str("own"),
             Self::Malformed => f.write_str("malformed"),
             Self::Overflow => f.write_str("overflow"),
-            Self::Reject(word) => write!(f, "reject:{word}"),
+            Self::Reject(word) => f.write_str(word),
         }
     }
 }

@@ -47,7 +47,10 @@ impl Sieve {
         match self.check(text) {
             // Waits for room. An error means that signaling is shutting down.
             Ok(event) => drop(self.out.send(Raw { relay: relay.clone(), event }).await),
-            Err(reason) => self.tally.dropped(reason),
+            Err(reason) => {
+                self.tally.dropped(reason);
+                tracing::debug!(%relay, why = %reason, "event dropped");
+            }
         }
         true
     }
@@ -106,8 +109,8 @@ impl Intake {
             match self.admit(&mut recent, relay, event).await {
                 Ok(()) => self.tally.taken(),
                 Err(reason) => {
-                    tracing::debug!(kind, from, %reason, "event dropped");
                     self.tally.dropped(reason);
+                    tracing::debug!(kind, from, why = %reason, "event dropped");
                 }
             }
         }

@@ -28,6 +28,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub use self::counters::{Counters, Dropped};
 pub use self::embedded::{Embedded, EmbeddedError};
 pub use self::outbox::{Delivery, PublishError, Undelivered};
+pub(crate) use self::recent::Recent;
 pub use self::status::RelayStatus;
 pub use self::transport::DialError;
 pub use self::verdict::{Refusal, Verdict};

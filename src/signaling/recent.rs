@@ -3,8 +3,9 @@
 use std::collections::{HashSet, VecDeque};
 use std::hash::Hash;
 
+/// The last so many things that were put in.
 #[derive(Debug)]
-pub(super) struct Recent<T> {
+pub(crate) struct Recent<T> {
     set: HashSet<T>,
     /// The set's elements in the order that they came.
     order: VecDeque<T>,
@@ -12,16 +13,16 @@ pub(super) struct Recent<T> {
 }
 
 impl<T: Eq + Hash + Clone> Recent<T> {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize) -> Self {
         Self { set: HashSet::new(), order: VecDeque::new(), capacity }
     }
 
-    pub(super) fn contains(&self, item: &T) -> bool {
+    pub(crate) fn contains(&self, item: &T) -> bool {
         self.set.contains(item)
     }
 
     /// Whether the item was not there.
-    pub(super) fn insert(&mut self, item: T) -> bool {
+    pub(crate) fn insert(&mut self, item: T) -> bool {
         if !self.set.insert(item.clone()) {
             return false;
         }

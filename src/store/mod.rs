@@ -1,6 +1,7 @@
 //! What outlives the process: the call log, the events that were handled, the outbox's clocks. One SQLite file in the data folder.
 //!
-//! Calls are short and block; the daemon may make them from a task, since a write is a few microseconds of WAL without a sync.
+//! Calls are short and block: mostly microseconds, and a disk's time when SQLite moves its log into the file. Async tasks make them
+//! on a thread for that.
 //! One daemon owns a data folder (an advisory lock says so); others may read the call log meanwhile.
 
 mod calls;

@@ -41,7 +41,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What the server shows and does: a handle to the running gateway.
 pub trait Gateway: Clone + Send + Sync + 'static {
     fn lines(&self) -> Vec<LineView>;
-    /// Calls that are not over yet.
+    /// Calls that ended lately, then those that are up.
     fn calls(&self) -> Vec<CallView>;
     fn relays(&self) -> Vec<RelayView>;
     fn counters(&self) -> BTreeMap<String, u64>;

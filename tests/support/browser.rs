@@ -30,9 +30,10 @@ const ARGUMENTS: &[&str] = &[
     "--disable-backgrounding-occluded-windows",
     "--disable-renderer-backgrounding",
     "--autoplay-policy=no-user-gesture-required",
-    "--use-fake-ui-for-media-stream",
-    "--use-fake-device-for-media-stream",
 ];
+
+/// A microphone that the page is allowed to use. A page that may use it sees this machine's addresses too.
+const MICROPHONE: &[&str] = &["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"];
 
 /// One browser with an empty profile; it goes away when dropped.
 pub struct Browser {
@@ -77,9 +78,50 @@ impl Stamp {
     }
 }
 
+/// A frame that the page rendered, as [`Browser::watch`] saw it.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
+pub struct Rendered {
+    /// The clock in the picture, and the browser's when it was rendered; unix milliseconds, the low 32 bits.
+    pub shown: u32,
+    pub now: u32,
+    /// FNV-1a of all of its pixels.
+    pub pixels: u32,
+    /// When the last of its packets had come; unix milliseconds.
+    pub received: f64,
+}
+
+/// What the page's newest peer connection counted for its video, and when it was given its answer.
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Counted {
+    pub frames_received: u64,
+    pub frames_decoded: u64,
+    pub key_frames_decoded: u64,
+    pub frames_dropped: u64,
+    pub freeze_count: u64,
+    pub packets_received: u64,
+    pub packets_lost: i64,
+    pub nack_count: u64,
+    pub pli_count: u64,
+    pub fir_count: u64,
+    /// The candidates of its offer.
+    pub candidates: Vec<String>,
+    /// Unix milliseconds.
+    pub answered: f64,
+}
+
 impl Browser {
-    /// Starts a browser.
+    /// Starts a browser whose pages may use a microphone.
     pub async fn start() -> Browser {
+        Browser::start_with(MICROPHONE).await
+    }
+
+    /// Starts a browser as it comes: no page may use anything yet, and `.local` names stand for this machine's addresses.
+    pub async fn start_plain() -> Browser {
+        Browser::start_with(&[]).await
+    }
+
+    async fn start_with(more: &[&str]) -> Browser {
         let profile = tempfile::tempdir().expect("a directory for the profile");
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
@@ -99,7 +141,7 @@ impl Browser {
         // Its output is read on, so that it never blocks.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
 
-        let mut arguments: Vec<String> = ARGUMENTS.iter().map(|&argument| argument.to_owned()).collect();
+        let mut arguments: Vec<String> = ARGUMENTS.iter().chain(more).map(|&argument| argument.to_owned()).collect();
         arguments.push(format!("--user-data-dir={}", profile.path().display()));
         let mut browser = Browser {
             driver,
@@ -304,6 +346,70 @@ impl Browser {
             .await
             .expect("to hear");
         Tone { at: heard["at"].as_f64().unwrap_or(-200.0), elsewhere: heard["elsewhere"].as_f64().unwrap_or(-200.0) }
+    }
+
+    /// Lets [`counted`](Self::counted) look into the peer connections of pages opened from now on.
+    pub async fn see_peers(&self) {
+        let source = "
+            window.peers = [];
+            window.RTCPeerConnection = class extends RTCPeerConnection {
+                constructor(...all) { super(...all); window.peers.push(this); }
+                setRemoteDescription(...all) {
+                    this.answered = performance.timeOrigin + performance.now();
+                    return super.setRemoteDescription(...all);
+                }
+            };";
+        self.cdp("Page.addScriptToEvaluateOnNewDocument", json!({ "source": source })).await;
+    }
+
+    /// What the newest peer connection counted so far; takes [`see_peers`](Self::see_peers).
+    pub async fn counted(&self) -> Counted {
+        let counted = self
+            .run(
+                "const pc = peers.at(-1);
+                 let counted = {};
+                 for (const entry of (await pc.getStats()).values()) {
+                   if (entry.type === 'inbound-rtp' && entry.kind === 'video') counted = entry;
+                 }
+                 const candidates = pc.localDescription.sdp.split('\\r\\n').filter((line) => line.startsWith('a=candidate:'));
+                 return { ...counted, candidates, answered: pc.answered ?? 0 };",
+                Value::Null,
+            )
+            .await
+            .expect("a peer connection");
+        serde_json::from_value(counted).expect("counters")
+    }
+
+    /// Notes each frame that the page's video renders from now on, and forgets earlier ones, for [`rendered`](Self::rendered).
+    pub async fn watch(&self) {
+        self.run(
+            "if (window.rendered !== undefined) { rendered.length = 0; return; }
+             const video = document.querySelector('video');
+             const canvas = new OffscreenCanvas(1, 1), pen = canvas.getContext('2d', { willReadFrequently: true });
+             window.rendered = [];
+             const note = (_, frame) => {
+               const now = Date.now() % 2 ** 32;
+               if (canvas.width !== frame.width) [canvas.width, canvas.height] = [frame.width, frame.height];
+               pen.drawImage(video, 0, 0);
+               const { data } = pen.getImageData(0, 0, frame.width, frame.height);
+               let shown = 0, pixels = 0x811c9dc5;
+               for (let block = 0; block < 32; block++) {
+                 shown = shown * 2 + (data[(8 * frame.width + block * 16 + 8) * 4 + 1] > 127 ? 1 : 0);
+               }
+               for (const pixel of new Uint32Array(data.buffer)) pixels = Math.imul(pixels ^ pixel, 0x01000193);
+               rendered.push({ shown, now, pixels: pixels >>> 0, received: performance.timeOrigin + (frame.receiveTime ?? 0) });
+               video.requestVideoFrameCallback(note);
+             };
+             video.requestVideoFrameCallback(note);",
+            Value::Null,
+        )
+        .await
+        .expect("to watch");
+    }
+
+    /// The frames that were rendered since [`watch`](Self::watch), in the order of their rendering.
+    pub async fn rendered(&self) -> Vec<Rendered> {
+        serde_json::from_value(self.js("rendered").await).expect("frames")
     }
 
     /// Reads the clock in each of the next `frames` rendered frames of the page's video: 32 blocks of 16x16 pixels in its

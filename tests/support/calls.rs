@@ -39,12 +39,12 @@ impl Gateway {
 
     pub fn start_with(ice: IceSettings) -> Self {
         let pattern = TestPattern { width: 320, height: 180, fps: 25, tone: 440, keyframe: 2, bitrate: 400 };
-        let settings = LineSettings {
-            name: line(),
-            endpoint: Endpoint::Test(pattern),
-            idle: Duration::from_secs(60),
-            keep_warm: false,
-        };
+        Self::playing(Endpoint::Test(pattern), ice)
+    }
+
+    /// With a line of this endpoint.
+    pub fn playing(endpoint: Endpoint, ice: IceSettings) -> Self {
+        let settings = LineSettings { name: line(), endpoint, idle: Duration::from_secs(60), keep_warm: false };
         let (media, events) = callgate::media::start(Settings { lines: vec![settings], ice }).unwrap();
         Self { media, events }
     }

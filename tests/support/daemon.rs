@@ -1,6 +1,8 @@
 //! The real `callgate` binary, run as a person runs it: a configuration file in, lines on stdout and facts in its log out.
+#![allow(dead_code)] // Each test binary uses a part of it.
 
 use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -31,9 +33,15 @@ struct Lines {
 impl Daemon {
     /// Starts `callgate` with these arguments and a JSON log.
     pub fn start(arguments: &[&str]) -> Self {
+        Self::start_with(arguments, &[])
+    }
+
+    /// Starts it with these variables in its environment too.
+    pub fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_callgate"))
             .args(["--log", "json", "-v"])
             .args(arguments)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -51,6 +59,27 @@ impl Daemon {
         let daemon = Self::start(&["run", "-c", file.to_str().expect("UTF-8")]);
         daemon.stdout_lines(lines);
         daemon
+    }
+
+    /// The npub of the line with this name, once it is ready.
+    pub fn npub(&self, line: &str) -> String {
+        self.wait(|lines| {
+            lines.stdout.iter().find_map(|text| {
+                let mut words = text.split_whitespace();
+                if words.next() == Some(line) { words.next().map(str::to_owned) } else { None }
+            })
+        })
+    }
+
+    /// Where its web server listens.
+    pub fn web(&self) -> SocketAddr {
+        let listening = self.logged(|record| field(record, "message") == "web server listening");
+        field(&listening, "address").parse().expect("an address")
+    }
+
+    /// Waits until so many events were dropped for this reason.
+    pub fn dropped(&self, why: &str, times: usize) {
+        self.logged_times(times, |record| field(record, "message") == "event dropped" && field(record, "why") == why);
     }
 
     pub fn pid(&self) -> u32 {
@@ -125,6 +154,9 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("callgate until then:\n{}", self.written());
+        }
         // Already gone is as good.
         let _ = self.child.kill();
         let _ = self.child.wait();

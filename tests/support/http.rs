@@ -1,4 +1,5 @@
 //! A plain HTTP/1.1 client: one request, one connection, every header as the test says.
+#![allow(dead_code)] // Each test binary uses a part of it.
 
 use std::io;
 use std::net::SocketAddr;

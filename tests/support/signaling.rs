@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use callgate::protocol::{Answer, Body, CallEnd, CallType, Cipher, EndWord, Offer, Outgoing};
+use callgate::protocol::{Answer, Body, CallEnd, CallType, Cipher, EndWord, Envelope, Offer, Outgoing, Signal};
 use callgate::signaling::memory::Forgetful;
 use callgate::signaling::{self, Dropped, Incoming, Memory, Settings, Signaling};
 use nostr::{Event, Keys, PublicKey, RelayUrl};
@@ -42,6 +42,41 @@ impl Party {
     /// The next event that comes in.
     pub async fn next(&mut self) -> Incoming {
         soon(self.incoming.recv()).await.expect("signaling runs")
+    }
+
+    /// The next event that comes in, opened.
+    pub async fn hear(&mut self) -> Signal {
+        let incoming = self.next().await;
+        callgate::protocol::open(incoming.envelope, &incoming.event, &self.keys).expect("it is sealed for us")
+    }
+
+    /// The next event, which is to be a `call_answer`.
+    pub async fn answer(&mut self) -> (Envelope, Answer) {
+        match self.hear().await {
+            Signal { envelope, body: Body::Answer(answer) } => (envelope, answer),
+            other => panic!("{other:?} instead of an answer"),
+        }
+    }
+
+    /// The next event, which is to be a `call_end`.
+    pub async fn ended(&mut self) -> (Envelope, CallEnd) {
+        match self.hear().await {
+            Signal { envelope, body: Body::End(end) } => (envelope, end),
+            other => panic!("{other:?} instead of a call_end"),
+        }
+    }
+
+    /// The next two events, which are to be a refusal: the session, and the words of its `call_end`. An author's events of
+    /// different kinds may overtake each other.
+    pub async fn refused(&mut self) -> (String, String) {
+        let (one, other) = (self.hear().await, self.hear().await);
+        assert_eq!(one.envelope.session, other.envelope.session);
+        let (answer, end) = match (one.body, other.body) {
+            (Body::Answer(answer), Body::End(end)) | (Body::End(end), Body::Answer(answer)) => (answer, end),
+            bodies => panic!("{bodies:?} instead of a refusal"),
+        };
+        assert_eq!((answer.accepted, answer.sdp.as_str(), end.reason), (false, "", EndWord::Rejected));
+        (one.envelope.session.to_string(), end.detail.unwrap_or_default())
     }
 
     /// Waits until so many events were dropped for this reason.

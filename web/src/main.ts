@@ -42,6 +42,8 @@ let name: string | undefined;
 let talk: boolean | undefined;
 let signer: Signer;
 let call: Call | undefined;
+/** Whether the called line takes the voice; undefined until its answer says so. */
+let voiceTaken: boolean | undefined;
 /** The microphone, when it was turned on before the call. */
 let microphone: MediaStreamTrack | undefined;
 let liveSince = 0;
@@ -112,8 +114,14 @@ function enter(state: State): void {
     showNotice(undefined);
     if (document.fullscreenElement !== null) void document.exitFullscreen().catch(() => {});
   }
-  show("live-name", state === "live" ? lineName() : undefined);
+  if (state === "live") show("stats", lineName());
   describe();
+  // How many call it has just changed.
+  if (known.lines !== undefined && (state === "live" || state === "ended")) {
+    void fetchLines().then((lines) => {
+      if (lines !== undefined) showLines(lines);
+    });
+  }
 }
 
 function lineName(): string {
@@ -140,9 +148,10 @@ function describe(): void {
   for (const button of document.querySelectorAll<HTMLElement>("#lines button")) {
     button.setAttribute("aria-current", String(button.dataset["npub"] === npub.value.trim()));
   }
-  const off = call === undefined && talk === false;
-  micButton.disabled = off;
-  micButton.title = off ? "This line does not take your voice" : "";
+  const taken = call === undefined ? talk : (voiceTaken ?? talk);
+  micButton.disabled = taken === false;
+  micButton.title = taken === false ? "This line does not take your voice" : "";
+  setMicrophoneShown(micButton.getAttribute("aria-pressed") === "true");
 }
 
 function showStatistics(statistics: Statistics): void {
@@ -153,7 +162,7 @@ function showStatistics(statistics: Statistics): void {
   element("state").textContent = `Live ${clock}`;
   const rate = statistics.kbitPerSecond >= 1000 ? `${(statistics.kbitPerSecond / 1000).toFixed(1)} Mbit/s` : `${Math.round(statistics.kbitPerSecond)} kbit/s`;
   const picture = statistics.width > 0 ? `${statistics.width}×${statistics.height} · ${Math.round(statistics.fps)} fps · ` : "";
-  show("stats", picture + rate);
+  show("stats", `${lineName()} · ${picture}${rate}`);
 }
 
 // ---- placing it
@@ -163,6 +172,7 @@ let placing = false;
 async function start(): Promise<void> {
   if (call !== undefined || placing) return;
   showTrouble(undefined);
+  voiceTaken = undefined;
   placing = true;
   try {
     const target = readTarget(npub.value, [relays.value], name, talk);
@@ -173,9 +183,9 @@ async function start(): Promise<void> {
       notice: showNotice,
       statistics: showStatistics,
       voice(taken) {
-        micButton.disabled = !taken;
-        micButton.title = taken ? "" : "This line does not take your voice";
+        voiceTaken = taken;
         if (!taken) setMicrophoneShown(false);
+        describe();
       },
       soundBlocked() {
         setMutedShown(true);
@@ -191,7 +201,7 @@ async function start(): Promise<void> {
       },
     });
     known.session = call.session;
-    micButton.disabled = target.talk === false;
+    describe();
     element("hangup").focus({ preventScroll: true });
     stage.scrollIntoView({ block: "nearest" });
   } catch (thrown) {
@@ -211,7 +221,7 @@ function setMutedShown(muted: boolean): void {
 function setMicrophoneShown(on: boolean): void {
   micButton.setAttribute("aria-pressed", String(on));
   element("mic-icon").setAttribute("href", on ? "#i-mic" : "#i-mic-off");
-  element("mic-label").textContent = on ? "Talking" : "Talk";
+  element("mic-label").textContent = micButton.disabled ? "Listen only" : on ? "Talking" : "Talk";
 }
 
 async function toggleMicrophone(): Promise<void> {

@@ -103,7 +103,12 @@ export function openRelays(urls: string[], signer: Signer, filter: Filter, heard
     },
     close() {
       closed = true;
-      for (const link of links) link.relay().close();
+      for (const link of links) {
+        const relay = link.relay();
+        for (const subscription of relay.openSubs.values()) subscription.close();
+        // What a subscription says to the relay at its end goes out a moment later, and must not meet a closed socket.
+        setTimeout(() => relay.close());
+      }
     },
   };
 }

@@ -7,6 +7,26 @@ use crate::media::PeerError;
 use crate::media::peer::connection::fault;
 use crate::media::peer::outgoing::Format;
 
+macro_rules! tone {
+    () => {
+        "audiotestsrc is-live=true freq=660 samplesperbuffer=960 ! audio/x-raw,rate=48000,channels=1 ! audioconvert ! audioresample"
+    };
+}
+macro_rules! out {
+    () => {
+        " ! appsink name=out sync=false buffer-list=true"
+    };
+}
+const H264: &str = concat!(
+    "videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=240,framerate=15/1 ",
+    "! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=30 ! video/x-h264,profile=constrained-baseline ",
+    "! rtph264pay name=pay config-interval=-1 aggregate-mode=zero-latency",
+    out!()
+);
+const PCMU: &str = concat!(tone!(), " ! mulawenc ! rtppcmupay name=pay max-ptime=20000000", out!());
+const PCMA: &str = concat!(tone!(), " ! alawenc ! rtppcmapay name=pay max-ptime=20000000", out!());
+const OPUS: &str = concat!(tone!(), " ! opusenc ! rtpopuspay name=pay", out!());
+
 /// A live source of one track in a pipeline of its own, which pushes its packets on a pad. Dropping it stops it; that blocks for milliseconds.
 pub(super) struct TestMedia(gst::Pipeline);
 
@@ -16,22 +36,14 @@ impl TestMedia {
     /// # Errors
     /// [`PeerError::GStreamer`] when an element is missing.
     pub(super) fn start(format: Format, payload_type: u8, ssrc: u32, pad: gst::Pad) -> Result<Self, PeerError> {
-        let tone = "audiotestsrc is-live=true freq=660 samplesperbuffer=960 ! audio/x-raw,rate=48000,channels=1 ! audioconvert ! audioresample";
-        let (source, payloader) = match format {
-            Format::H264 => (
-                "videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=240,framerate=15/1 \
-                 ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=30 ! video/x-h264,profile=constrained-baseline"
-                    .to_owned(),
-                "rtph264pay config-interval=-1 aggregate-mode=zero-latency",
-            ),
-            Format::PCMU => (format!("{tone} ! mulawenc"), "rtppcmupay max-ptime=20000000"),
-            Format::PCMA => (format!("{tone} ! alawenc"), "rtppcmapay max-ptime=20000000"),
-            _ => (format!("{tone} ! opusenc"), "rtpopuspay"),
+        let text = match format {
+            Format::H264 => H264,
+            Format::PCMU => PCMU,
+            Format::PCMA => PCMA,
+            _ => OPUS,
         };
-        let description = format!(
-            "{source} ! {payloader} name=pay pt={payload_type} ssrc={ssrc} ! appsink name=out sync=false buffer-list=true"
-        );
-        let pipeline = gst::parse::launch(&description)
+        let launched = gst::parse::launch(text); // invariant: text is one of four constants
+        let pipeline = launched
             .ok()
             .and_then(|element| element.downcast::<gst::Pipeline>().ok())
             .ok_or_else(|| fault("an element for test media is missing"))?;
@@ -39,7 +51,11 @@ impl TestMedia {
         pipeline.set_start_time(gst::ClockTime::NONE);
         pipeline.set_base_time(gst::ClockTime::ZERO);
         let out = pipeline.by_name("out").and_then(|element| element.downcast::<AppSink>().ok());
-        let out = out.ok_or_else(|| fault("test media has no end"))?;
+        let (Some(payloader), Some(out)) = (pipeline.by_name("pay"), out) else {
+            return Err(fault("test media has no end"));
+        };
+        payloader.set_property("pt", u32::from(payload_type));
+        payloader.set_property("ssrc", ssrc);
         let new_sample = move |out: &AppSink| {
             let sample = out.pull_sample().map_err(|_| gst::FlowError::Eos)?;
             let Some(segment) = sample.segment().and_then(|segment| segment.downcast_ref::<gst::ClockTime>()) else {

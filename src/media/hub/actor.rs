@@ -103,7 +103,7 @@ impl Actor<'_> {
             }
             // What was open gets its first try soon, and no call has failed for it.
             tries = if was_open { 0 } else { tries + 1 };
-            tracing::info!(line = %self.shared.settings.name, error = %trouble.error, tries, "the source is away");
+            tracing::debug!(line = %self.shared.settings.name, error = %trouble.error, tries, "the source is away");
             if !was_open {
                 self.phase.send_modify(|phase| phase.attempts += 1);
             }

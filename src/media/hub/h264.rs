@@ -99,7 +99,7 @@ impl ParameterSets {
 /// `seq_parameter_set_id` or `pic_parameter_set_id`. No emulation prevention byte can stand before either.
 fn parameter_set_id(nal: &[u8]) -> Option<u32> {
     let offset = if kind(nal) == SPS { 4 } else { 1 };
-    let bytes = nal.get(offset..nal.len().min(offset + 8))?;
+    let bytes = nal.get(offset..nal.len().min(offset + 8)).filter(|bytes| !bytes.is_empty())?;
     let bits = bytes.iter().fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte)) << (8 * (8 - bytes.len()));
     let zeros = bits.leading_zeros();
     // ue(v); the ids go to 31 and 255, so more than 8 leading zeros is no id.
@@ -345,6 +345,21 @@ mod tests {
         assert!(!sets.note(&PPS_NAL) && !sets.note(&[0x68, 0b0101_1111, 1]));
         assert!(sets.note(&[0x68, 0b0101_1111, 2]), "the same id, other content");
         assert_eq!(sets.sets.len(), 2);
+    }
+
+    #[test]
+    fn a_parameter_set_that_is_cut_off_is_none() {
+        let mut sets = ParameterSets::default();
+        for nal in [&SPS_NAL[..], &PPS_NAL] {
+            for length in 0..=offset_of_id(nal) {
+                assert!(!sets.note(&nal[..length]), "{length} bytes");
+            }
+        }
+        assert!(!sets.note(&[0x68, 0, 0, 0, 0, 0, 0, 0, 0, 0]), "no id has so many zeros");
+    }
+
+    fn offset_of_id(nal: &[u8]) -> usize {
+        if kind(nal) == SPS { 4 } else { 1 }
     }
 
     #[test]

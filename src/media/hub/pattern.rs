@@ -17,7 +17,6 @@ pub(super) fn open(pattern: &TestPattern, feed: &Feed) -> Result<gst::Pipeline, 
     let wave = if tone == 0 { "silence" } else { "sine" };
     let tone = tone.max(1);
     let encoder = h264_encoder(bitrate, (fps * keyframe).max(1))?;
-    // Numbers only go into this text.
     let text = format!(
         "videotestsrc is-live=true pattern=ball \
          ! video/x-raw,format=I420,width={width},height={height},framerate={fps}/1 \
@@ -26,7 +25,8 @@ pub(super) fn open(pattern: &TestPattern, feed: &Feed) -> Result<gst::Pipeline, 
          ! audio/x-raw,format=S16LE,rate=48000,channels=1 ! opusenc frame-size=20 ! identity name=audio silent=true"
     );
     let broken = |_| SourceError::GStreamer("the test picture cannot be built".into());
-    let pipeline = gst::parse::launch(&text).map_err(|error| SourceError::GStreamer(error.message().into()))?;
+    let pipeline = gst::parse::launch(&text); // invariant: only numbers and words of ours go into the text
+    let pipeline = pipeline.map_err(|error| SourceError::GStreamer(error.message().into()))?;
     let pipeline = pipeline.downcast::<gst::Pipeline>().map_err(|_| SourceError::GStreamer("no pipeline".into()))?;
     on_clock_time(&pipeline);
     let video = feed.video_sink();

@@ -44,7 +44,8 @@ struct Inner {
     needs_keyframe: bool,
     /// That is so because the queue was full.
     behind: bool,
-    /// Pictures behind the live edge are paced until the queue was empty once.
+    /// Pictures behind the live edge are paced until the queue was empty once: those of the burst, and those that a source sends at once
+    /// after it was held up.
     catching_up: bool,
     stop: bool,
     /// The thread has ended, and with it the sink.
@@ -141,6 +142,7 @@ impl Inner {
         self.behind = false;
         self.live += 1;
         self.live_bytes += unit.bytes;
+        self.catching_up |= self.live > 1;
         self.video.push_back(Queued { unit: unit.clone(), pts: unit.pts, burst: false });
     }
 
@@ -413,6 +415,15 @@ mod tests {
         queue.offer(&picture(false, 1000));
         assert_eq!(waiting(&queue).len(), 1001);
         assert_eq!(queue.stats().frames_skipped, 0);
+    }
+
+    #[test]
+    fn pictures_that_pile_up_are_paced() {
+        let queue = queue();
+        queue.offer(&picture(true, 0));
+        assert!(!queue.lock().catching_up, "one at a time goes out as it comes");
+        queue.offer(&picture(false, 1));
+        assert!(queue.lock().catching_up);
     }
 
     #[test]

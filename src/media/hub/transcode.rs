@@ -26,10 +26,11 @@ impl Transcoder {
         let broken = |_| SourceError::GStreamer("the audio transcoder cannot be built".into());
         let decoder = decoder(caps);
         let text = format!(
-            "{decoder} ! audioconvert ! audioresample ! audio/x-raw,rate=48000,channels=[1,2] ! opusenc frame-size=20"
+            "appsrc name=input ! {decoder} ! audioconvert ! audioresample ! audio/x-raw,rate=48000,channels=[1,2] \
+             ! opusenc frame-size=20 ! identity name=output silent=true"
         );
-        let chain = gst::parse::launch(&format!("appsrc name=input ! {text} ! identity name=output silent=true"))
-            .map_err(|_| SourceError::Unsupported("audio".into()))?;
+        let chain = gst::parse::launch(&text); // invariant: the decoder is one of this file's words
+        let chain = chain.map_err(|_| SourceError::Unsupported("audio".into()))?;
         let pipeline = chain.downcast::<gst::Pipeline>().map_err(|_| SourceError::GStreamer("no pipeline".into()))?;
         on_clock_time(&pipeline);
         let input = pipeline.by_name("input").and_downcast::<gst_app::AppSrc>();

@@ -18,8 +18,9 @@ use crate::media::certificate::{Certificate, fingerprint_of};
 use crate::media::{IceSettings, PeerError, Teardown, TurnServer, teardown};
 use crate::sdp::Fingerprint;
 
-/// `webrtcbin` answers within milliseconds; past this it never will.
-const PROMISE_DEADLINE: Duration = Duration::from_secs(5);
+/// `webrtcbin` answers within milliseconds, the first of a process within 200 ms of computing: plugins load, and GStreamer makes a certificate
+/// of its own. A machine with ten times the work that it can do takes seconds for that, and the caller still rings. Past this it never will.
+const PROMISE_DEADLINE: Duration = Duration::from_secs(20);
 /// Gathering waits for STUN and TURN servers at most this long: later candidates follow the answer one by one.
 const GATHERING_DEADLINE: Duration = Duration::from_secs(1);
 /// Milliseconds between two connectivity checks: the least that RFC 8445, section 14.2, allows. libnice's 20 cost a call 45 ms, since even

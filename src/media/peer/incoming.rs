@@ -8,7 +8,7 @@ use gst::prelude::*;
 use crate::media::TrackStats;
 use crate::media::tap::Track;
 
-/// Pads (one per SSRC and payload type) that a caller may open. Further ones stay unlinked, which stops their jitter buffer.
+/// Pads (one per SSRC and payload type) that a caller may have open. Further ones stay unlinked, which stops their jitter buffer.
 const MAX_PADS: usize = 16;
 
 #[derive(Debug, Default)]
@@ -85,6 +85,8 @@ impl Incoming {
 
     fn link(self: &Arc<Self>, from: &gst::Pad) {
         let mut pads = self.pads.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those of streams that have ended.
+        pads.retain(|pad| pad.is_linked());
         if pads.len() >= MAX_PADS {
             return;
         }

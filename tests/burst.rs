@@ -1,0 +1,71 @@
+//! Ten callers at once, through a relay that tells its live subscribers only the last of events that replace each other.
+#![cfg(feature = "daemon")]
+
+mod support {
+    #[allow(dead_code)]
+    pub mod calls;
+    pub mod daemon;
+    pub mod relay;
+    pub mod signaling;
+}
+
+use callgate::media::caller::CallerEvent;
+use callgate::protocol::{Body, Offer};
+use nostr::PublicKey;
+use support::calls::{Caller, watcher};
+use support::daemon::{Daemon, field};
+use support::relay::{Behaviour, TestRelay};
+use support::signaling::{Party, now, outgoing, sealed, soon};
+
+const CALLERS: usize = 10;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_callers_who_offer_in_the_same_second_are_all_answered_and_see_the_picture() {
+    // Given a line, and ten callers who have their offers ready
+    let relay = TestRelay::start(Behaviour::StrfryLike).await;
+    let folder = tempfile::tempdir().unwrap();
+    let configuration = format!(
+        "data_dir = \"data\"\nnostr.relays = [\"{}\"]\nice.bind = [\"127.0.0.1\"]\n[[line]]\nname = \"door\"\n\
+         play = \"test://?width=160&height=120&fps=10&bitrate=100\"\nallow = [\"*\"]\n",
+        relay.url()
+    );
+    let daemon = Daemon::run(folder.path(), &configuration, 1);
+    let line = PublicKey::parse(&daemon.npub("door")).unwrap();
+    let mut callers = Vec::new();
+    for _ in 0..CALLERS {
+        callers.push((Party::new(&[relay.url()]).await, Caller::start(watcher()).await));
+    }
+    soon(relay.subscriptions(CALLERS + 1)).await;
+
+    // When all of them offer at once
+    let second = now();
+    for (n, (party, caller)) in callers.iter().enumerate() {
+        let offer = Offer { sdp: caller.offer.clone(), timestamp: second, expires_in: 60, rtc_servers: Vec::new() };
+        let offering = outgoing(party.public(), line, &format!("caller-{n}"), Body::Offer(offer));
+        assert_eq!(relay.submit(&sealed(&party.keys, &offering, second)), (true, String::new()));
+    }
+
+    // Then each hears its own answer, on its own subscription, and sees the picture.
+    for (n, (party, caller)) in callers.iter_mut().enumerate() {
+        let (envelope, answer) = party.answer().await;
+        assert_eq!((envelope.from, envelope.session.to_string()), (line, format!("caller-{n}")));
+        assert!(answer.accepted);
+        caller.take(&answer.sdp).await;
+    }
+    for (_, caller) in &mut callers {
+        caller.is(CallerEvent::Connected).await;
+        caller.is(CallerEvent::FirstFrame).await;
+    }
+    let answers: Vec<_> = relay.accepted().into_iter().filter(|event| event.pubkey == line).collect();
+    assert_eq!(answers.len(), CALLERS, "and no answer went out twice");
+    assert!(answers.windows(2).all(|pair| pair[0].created_at < pair[1].created_at));
+
+    // And each can hang up.
+    for (_, caller) in callers {
+        caller.end().await;
+    }
+    let ended = |record: &serde_json::Value| field(record, "message") == "call ended";
+    for record in daemon.logged_times(CALLERS, ended) {
+        assert_eq!(field(&record, "reason"), "caller_left");
+    }
+}
