@@ -1,4 +1,5 @@
 //! The hub on real cameras: what it opens, what its taps give, and what it does when a camera goes away.
+#![cfg(feature = "daemon")]
 
 #[path = "support/camera.rs"]
 #[allow(dead_code)]
