@@ -79,7 +79,8 @@ async fn gate(config: Config, ready: impl FnOnce(&Ready)) -> Outcome {
     let stop_web = CancellationToken::new();
     let web = listener.map(|listener| tokio::spawn(web::serve(listener, gateway.clone(), token, stop_web.clone())));
     if let Some(address) = page {
-        tracing::info!(%address, "web server listening");
+        // With port 0 there is no other way to learn it.
+        tracing::info!(page = %address, "web server listening");
     }
     ready(&told);
     // Whoever waits for the lines may read them through a pipe.

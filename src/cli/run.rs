@@ -20,10 +20,6 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
         tracing::warn!("{warning}");
     }
     daemon::run(config, |ready| {
-        if let Some(page) = ready.page {
-            // With port 0 there is no other way to learn it.
-            tracing::info!(%page, "page and API");
-        }
         for line in &ready.lines {
             say(line_ready(line));
         }

@@ -80,7 +80,7 @@ pub(super) async fn run(
         Err(error) => (None, Some(error)),
     };
     if let Some(error) = failure {
-        tracing::info!(%call, %error, "the peer failed");
+        tracing::debug!(%call, %error, "the peer ends");
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
