@@ -6,7 +6,6 @@ mod support {
     pub mod daemon;
     pub mod http;
     pub mod relay;
-    #[allow(dead_code)]
     pub mod sdp_offers;
     pub mod signaling;
 }

@@ -11,7 +11,7 @@ mod support {
 }
 
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use callgate::endpoint::{Endpoint, TestPattern};
@@ -161,7 +161,7 @@ async fn stuck_now(gate: &Gate, session: &str) -> bool {
 struct Stuck {
     good: usize,
     release: Receiver<()>,
-    hangs: Sender<()>,
+    hangs: SyncSender<()>,
 }
 
 impl PacketSink for Stuck {
@@ -183,8 +183,8 @@ async fn a_sink_that_blocks_until_its_queue_overflows_costs_nobody_else_a_pictur
     let (hub, _events) = hub(Endpoint::Test(pattern), Duration::from_secs(5));
     let lease = hub.lease();
     lease.streams().await.unwrap();
-    let (release, released) = channel();
-    let (hangs, is_hanging) = channel();
+    let (release, released) = sync_channel(1);
+    let (hangs, is_hanging) = sync_channel(1);
     let stuck = lease.tap(video_only(), Box::new(Stuck { good: 3, release: released, hangs }));
     let mut readers: Vec<_> = (0..19)
         .map(|_| {

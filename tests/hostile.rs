@@ -8,7 +8,6 @@ mod calls;
 #[path = "support/criticals.rs"]
 mod criticals;
 #[path = "support/daemon.rs"]
-#[allow(dead_code)]
 mod daemon;
 #[path = "support/mutate.rs"]
 mod mutate;

@@ -72,7 +72,7 @@ struct State {
 }
 
 struct Client {
-    out: mpsc::Sender<Out>,
+    out: mpsc::UnboundedSender<Out>,
     subscriptions: HashMap<String, Vec<Filter>>,
 }
 
@@ -127,7 +127,7 @@ impl TestRelay {
     /// Ends every connection; clients may come back.
     pub fn disconnect_clients(&self) {
         for client in self.shared.state().clients.values() {
-            let _ = client.out.try_send(Out::HangUp);
+            let _ = client.out.send(Out::HangUp);
         }
     }
 
@@ -136,7 +136,7 @@ impl TestRelay {
         let mut state = self.shared.state();
         for client in state.clients.values_mut() {
             for (id, _) in client.subscriptions.drain() {
-                let _ = client.out.try_send(Out::Say(json!(["CLOSED", id, message])));
+                let _ = client.out.send(Out::Say(json!(["CLOSED", id, message])));
             }
         }
         self.shared.count(&state);
@@ -195,7 +195,7 @@ impl TestRelay {
     pub fn inject(&self, event: &Value) {
         for client in self.shared.state().clients.values() {
             for id in client.subscriptions.keys() {
-                let _ = client.out.try_send(Out::Say(json!(["EVENT", id, event])));
+                let _ = client.out.send(Out::Say(json!(["EVENT", id, event])));
             }
         }
     }
@@ -246,8 +246,8 @@ impl Drop for Listed<'_> {
 async fn client(tcp: TcpStream, shared: &Arc<Shared>) {
     tcp.set_nodelay(true).unwrap();
     let Ok(mut socket) = tokio_tungstenite::accept_async(tcp).await else { return };
-    // A client that does not read what it is sent misses the rest, as with a relay that is overrun.
-    let (out, mut outgoing) = mpsc::channel(4096);
+    #[expect(clippy::disallowed_methods, reason = "a relay must not make its tests wait, and they are over soon")]
+    let (out, mut outgoing) = mpsc::unbounded_channel();
     let id = {
         let mut state = shared.state();
         state.next_client += 1;
@@ -368,7 +368,7 @@ impl Shared {
 impl State {
     fn say(&self, client: u64, message: Value) {
         if let Some(client) = self.clients.get(&client) {
-            let _ = client.out.try_send(Out::Say(message));
+            let _ = client.out.send(Out::Say(message));
         }
     }
 
@@ -376,7 +376,7 @@ impl State {
         for client in self.clients.values() {
             for (id, filters) in &client.subscriptions {
                 if matches(filters, event) {
-                    let _ = client.out.try_send(Out::Say(json!(["EVENT", id, event])));
+                    let _ = client.out.send(Out::Say(json!(["EVENT", id, event])));
                 }
             }
         }
