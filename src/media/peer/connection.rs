@@ -16,7 +16,7 @@ use super::goodbye;
 use super::resend::KEPT;
 use crate::media::certificate::{Certificate, fingerprint_of};
 use crate::media::{IceSettings, PeerError, Teardown, TurnServer, teardown};
-use crate::sdp::Fingerprint;
+use crate::sdp::{Candidate, Fingerprint};
 
 /// `webrtcbin` answers within milliseconds, the first of a process within 200 ms of computing: plugins load, and GStreamer makes a certificate
 /// of its own. A machine with ten times the work that it can do takes seconds for that, and the caller still rings. Past this it never will.
@@ -26,6 +26,9 @@ const GATHERING_DEADLINE: Duration = Duration::from_secs(1);
 /// Milliseconds between two connectivity checks: the least that RFC 8445, section 14.2, allows. libnice's 20 cost a call 45 ms, since even
 /// one pair takes three steps.
 const CHECK_PACING: u32 = 5;
+/// Who takes part sends RTCP at least every 5 s (RFC 3550, section 6.2), browsers every second. RFC 7675 gives up after 30 s, libnice's own
+/// check after 50 s.
+const SILENCE: Duration = Duration::from_secs(15);
 /// SSRCs (each with a jitter buffer and a thread) that the other side may make us keep: two tracks, their retransmissions, and some that
 /// were replaced and have not timed out.
 const MAX_STREAMS: u32 = 16;
@@ -61,6 +64,21 @@ pub(in crate::media) struct Progress {
     /// Elements that said that their latency changed.
     pub(in crate::media) latency_changes: u32,
     pub(in crate::media) first_media: bool,
+}
+
+impl Progress {
+    /// What ended the connection, if anything did; `secured`: it was up before.
+    pub(in crate::media) fn failure(&self, secured: bool) -> Option<PeerError> {
+        match self.dtls {
+            Dtls::Closed => return Some(PeerError::ClosedByCaller),
+            Dtls::Failed => return Some(PeerError::DtlsFailed),
+            Dtls::Connected | Dtls::Pending => {}
+        }
+        if self.ice == Ice::Failed {
+            return Some(if secured { PeerError::ConsentLost } else { PeerError::IceFailed });
+        }
+        self.fault.clone().map(PeerError::GStreamer)
+    }
 }
 
 /// Packets (RTP, RTCP, DTLS; not STUN) that came from the other side.
@@ -244,9 +262,29 @@ impl Connection {
             .send_if_modified(|progress| dtls != Dtls::Pending && std::mem::replace(&mut progress.dtls, dtls) != dtls);
     }
 
-    /// SHA-256 of the certificate that the other side showed.
-    pub(in crate::media) fn remote_fingerprint(&self) -> Option<Fingerprint> {
-        fingerprint_of(self.transport()?.remote_certificate()?.as_str())
+    /// Compares the certificate that the other side showed with those that its description names. `webrtcbin` 1.22 takes any: whoever is on
+    /// the path could have taken the call over.
+    ///
+    /// # Errors
+    /// [`PeerError::FingerprintMismatch`].
+    pub(in crate::media) fn verify(&self, named: &[Fingerprint]) -> Result<(), PeerError> {
+        let shown = self.transport().and_then(|transport| fingerprint_of(transport.remote_certificate()?.as_str()));
+        match shown {
+            Some(shown) if named.contains(&shown) => Ok(()),
+            _ => Err(PeerError::FingerprintMismatch),
+        }
+    }
+
+    /// Whether the other side, of whom `packets` had come when the connection was secured, has fallen silent. Who never sent one since cannot:
+    /// libnice's own check remains.
+    pub(in crate::media) fn is_silent(&self, packets: u64) -> bool {
+        self.arrivals.packets() > packets && self.arrivals.silence() > SILENCE
+    }
+
+    /// The local candidates that were found since the last look.
+    pub(in crate::media) fn found(&mut self) -> Vec<Candidate> {
+        let lines = std::iter::from_fn(|| self.candidates.try_recv().ok());
+        lines.filter_map(|line| Candidate::read(&line).ok().flatten()).collect()
     }
 
     /// Gives ICE a candidate: `text` is our own text of one that passed the guard.
