@@ -431,6 +431,9 @@ fn watch_elements(
                 element.set_property("allow-repeat-tx", true);
                 element.set_property("replay-window-size", 2 * KEPT as u32);
             }
+            // Packets leave when a tap pushes them. Waiting for their time holds up both tracks, which share the tap's thread: a camera whose
+            // sound is timed ahead (rtspsrc aligns it with a picture that came late) would get no picture through at all.
+            "clocksync" => element.set_property("sync", false),
             "nicesrc" => {
                 let Some(pad) = element.static_pad("src") else { return };
                 let arrivals = arrivals.clone();
@@ -532,6 +535,22 @@ mod tests {
         assert_eq!(turn_uri(&server), "turn://1%3Aa:b%2F%2B%3D@turn.example:3478?transport=udp");
         let tls = TurnServer { url: "turns:turn.example:5349?transport=tcp".into(), ..server };
         assert_eq!(turn_uri(&tls), "turns://1%3Aa:b%2F%2B%3D@turn.example:5349?transport=tcp");
+    }
+
+    #[test]
+    fn no_packet_waits_for_its_time() {
+        crate::media::init().unwrap();
+        let certificate = Arc::new(Certificate::make().unwrap());
+        let connection = Connection::build(&IceSettings::default(), certificate).unwrap();
+        let _pad = connection.webrtcbin.request_pad_simple("sink_0").unwrap();
+        let bin = connection.webrtcbin.downcast_ref::<gst::Bin>().unwrap();
+        let waits: Vec<bool> = bin
+            .iterate_all_by_element_factory_name("clocksync")
+            .into_iter()
+            .map(|element| element.unwrap().property("sync"))
+            .collect();
+        assert_eq!(waits, [false]);
+        connection.pipeline.set_state(gst::State::Null).unwrap();
     }
 
     #[test]

@@ -146,8 +146,6 @@ impl Running {
         if let Some(session) = self.connection.rtp_session() {
             self.feedback.attach(&session);
         }
-        // A latency that was distributed earlier would delay every packet of the burst.
-        self.recalculate_latency();
         let arrived = self.connection.arrivals.packets();
         self.secured = Some(Secured { tap: self.join(), arrived });
         let _ = self.setup.events.send(Event::Secured { call: self.setup.call }).await;
@@ -226,7 +224,7 @@ impl Running {
         drop(pads);
         let teardown = connection
             .close(polite, move || {
-                // A push that waits for its time comes back, and the tap with it.
+                // A push that is stuck in there comes back, and the tap with it.
                 flush(&flushed);
                 drop(secured);
             })
