@@ -26,6 +26,8 @@ const GATHERING_DEADLINE: Duration = Duration::from_secs(1);
 /// Milliseconds between two connectivity checks: the least that RFC 8445, section 14.2, allows. libnice's 20 cost a call 45 ms, since even
 /// one pair takes three steps.
 const CHECK_PACING: u32 = 5;
+/// libnice's signal for the other side's first connectivity check.
+const CHECKED: &str = "initial-binding-request-received";
 /// SSRCs (each with a jitter buffer and a thread) that the other side may make us keep: two tracks, their retransmissions, and some that
 /// were replaced and have not timed out.
 const MAX_STREAMS: u32 = 16;
@@ -54,6 +56,8 @@ pub(in crate::media) enum Dtls {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(in crate::media) struct Progress {
     pub(in crate::media) gathered: bool,
+    /// The other side's first connectivity check came.
+    pub(in crate::media) checked: bool,
     pub(in crate::media) ice: Ice,
     pub(in crate::media) dtls: Dtls,
     /// The first error on the pipeline's bus.
@@ -137,7 +141,7 @@ impl Connection {
         let report = Arc::new(report);
         let (found, candidates) = mpsc::channel(MAX_CANDIDATES);
         let arrivals = Arc::new(Arrivals::new());
-        configure_ice(&webrtcbin, ice)?;
+        configure_ice(&webrtcbin, ice, &report)?;
         watch_elements(&webrtcbin, certificate, &arrivals)?;
         watch_ice(&webrtcbin, &report, found);
         watch_bus(&pipeline, &report);
@@ -302,7 +306,11 @@ fn description(kind: WebRTCSDPType, text: &str) -> Result<WebRTCSessionDescripti
     Ok(WebRTCSessionDescription::new(kind, message))
 }
 
-fn configure_ice(webrtcbin: &gst::Element, settings: &IceSettings) -> Result<(), PeerError> {
+fn configure_ice(
+    webrtcbin: &gst::Element,
+    settings: &IceSettings,
+    report: &Arc<watch::Sender<Progress>>,
+) -> Result<(), PeerError> {
     let object =
         |of: &glib::Object, name: &str| of.find_property(name).and_then(|_| of.property::<Option<glib::Object>>(name));
     let ice = object(webrtcbin.upcast_ref(), "ice-agent").ok_or_else(|| fault("webrtcbin has no ICE agent"))?;
@@ -315,6 +323,15 @@ fn configure_ice(webrtcbin: &gst::Element, settings: &IceSettings) -> Result<(),
     }
     if agent.find_property("stun-pacing-timer").is_some() {
         agent.set_property("stun-pacing-timer", CHECK_PACING);
+    }
+    if glib::subclass::SignalId::lookup(CHECKED, agent.type_()).is_some() {
+        let weak = Arc::downgrade(report);
+        agent.connect(CHECKED, false, move |_| {
+            if let Some(report) = weak.upgrade() {
+                report.send_modify(|progress| progress.checked = true);
+            }
+            None
+        });
     }
     if let Some((low, high)) = settings.ports {
         ice.set_property("min-rtp-port", u32::from(low));
