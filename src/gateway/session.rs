@@ -247,8 +247,11 @@ impl Session {
             match failed {
                 Some(error) => facts.record(&Fact::NotDelivered { call, what, error: &*error }),
                 // A session that has ended or has too much to do goes without: the answer is not sent again then.
-                None if answers => drop(tell.upgrade().map(|tell| tell.try_send(Told::AnswerTaken))),
-                None => {}
+                None => {
+                    if answers && let Some(tell) = tell.upgrade() {
+                        let _ = tell.try_send(Told::AnswerTaken);
+                    }
+                }
             }
         });
     }
