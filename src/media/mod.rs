@@ -139,6 +139,10 @@ pub enum Event {
         mid: String,
         index: u32,
     },
+    /// The caller's first connectivity check came, so it has the answer.
+    Checked {
+        call: CallId,
+    },
     /// DTLS is connected and the certificate is the one that the offer names; taps have joined.
     Secured {
         call: CallId,
@@ -175,6 +179,7 @@ impl Event {
             | Self::SourceFailed { call, .. }
             | Self::AnswerReady { call, .. }
             | Self::LateCandidate { call, .. }
+            | Self::Checked { call }
             | Self::Secured { call }
             | Self::FirstMedia { call }
             | Self::Stats { call, .. }

@@ -29,6 +29,8 @@ const CHECK_PACING: u32 = 5;
 /// Who takes part sends RTCP at least every 5 s (RFC 3550, section 6.2), browsers every second. RFC 7675 gives up after 30 s, libnice's own
 /// check after 50 s.
 const SILENCE: Duration = Duration::from_secs(15);
+/// libnice's signal for the other side's first connectivity check.
+const CHECKED: &str = "initial-binding-request-received";
 /// SSRCs (each with a jitter buffer and a thread) that the other side may make us keep: two tracks, their retransmissions, and some that
 /// were replaced and have not timed out.
 const MAX_STREAMS: u32 = 16;
@@ -57,6 +59,8 @@ pub(in crate::media) enum Dtls {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(in crate::media) struct Progress {
     pub(in crate::media) gathered: bool,
+    /// The other side's first connectivity check came.
+    pub(in crate::media) checked: bool,
     pub(in crate::media) ice: Ice,
     pub(in crate::media) dtls: Dtls,
     /// The first error on the pipeline's bus.
@@ -155,7 +159,7 @@ impl Connection {
         let report = Arc::new(report);
         let (found, candidates) = mpsc::channel(MAX_CANDIDATES);
         let arrivals = Arc::new(Arrivals::new());
-        configure_ice(&webrtcbin, ice)?;
+        configure_ice(&webrtcbin, ice, &report)?;
         watch_elements(&webrtcbin, certificate, &arrivals)?;
         watch_ice(&webrtcbin, &report, found);
         watch_bus(&pipeline, &report);
@@ -343,7 +347,11 @@ fn description(kind: WebRTCSDPType, text: &str) -> Result<WebRTCSessionDescripti
     Ok(WebRTCSessionDescription::new(kind, message))
 }
 
-fn configure_ice(webrtcbin: &gst::Element, settings: &IceSettings) -> Result<(), PeerError> {
+fn configure_ice(
+    webrtcbin: &gst::Element,
+    settings: &IceSettings,
+    report: &Arc<watch::Sender<Progress>>,
+) -> Result<(), PeerError> {
     let object =
         |of: &glib::Object, name: &str| of.find_property(name).and_then(|_| of.property::<Option<glib::Object>>(name));
     let ice = object(webrtcbin.upcast_ref(), "ice-agent").ok_or_else(|| fault("webrtcbin has no ICE agent"))?;
@@ -356,6 +364,15 @@ fn configure_ice(webrtcbin: &gst::Element, settings: &IceSettings) -> Result<(),
     }
     if agent.find_property("stun-pacing-timer").is_some() {
         agent.set_property("stun-pacing-timer", CHECK_PACING);
+    }
+    if glib::subclass::SignalId::lookup(CHECKED, agent.type_()).is_some() {
+        let weak = Arc::downgrade(report);
+        agent.connect(CHECKED, false, move |_| {
+            if let Some(report) = weak.upgrade() {
+                report.send_modify(|progress| progress.checked = true);
+            }
+            None
+        });
     }
     if let Some((low, high)) = settings.ports {
         ice.set_property("min-rtp-port", u32::from(low));

@@ -32,6 +32,7 @@ pub(super) struct Running {
     feedback: Arc<Feedback>,
     secured: Option<Secured>,
     latency_changes: u32,
+    checked: bool,
     first_media: bool,
 }
 
@@ -59,6 +60,7 @@ pub(super) async fn run(
             feedback: Arc::default(),
             secured: None,
             latency_changes: 0,
+            checked: false,
             first_media: false,
         }),
         Ok(Err(error)) => Err(error),
@@ -122,6 +124,10 @@ impl Running {
 
     async fn progressed(&mut self) -> Result<(), PeerError> {
         let progress = self.connection.progress.borrow_and_update().clone();
+        if progress.checked && !self.checked {
+            self.checked = true;
+            let _ = self.setup.events.send(Event::Checked { call: self.setup.call }).await;
+        }
         if progress.dtls == Dtls::Connected && self.secured.is_none() {
             self.secure().await?;
         }
