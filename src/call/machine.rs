@@ -231,6 +231,7 @@ impl Call {
         }
     }
 
+    /// Where the call is.
     pub fn state(&self) -> State {
         match &self.phase {
             Phase::Offered => State::Offered,
@@ -248,6 +249,7 @@ impl Call {
         &self.envelope
     }
 
+    /// When it got where, so far.
     pub fn milestones(&self) -> &Milestones {
         &self.milestones
     }
