@@ -11,6 +11,7 @@ mod support {
 
 use callgate::media::caller::CallerEvent;
 use callgate::protocol::{Body, Offer};
+use futures::future::join_all;
 use nostr::PublicKey;
 use support::calls::{Caller, watcher};
 use support::daemon::{Daemon, field};
@@ -45,25 +46,23 @@ async fn ten_callers_who_offer_in_the_same_second_are_all_answered_and_see_the_p
         assert_eq!(relay.submit(&sealed(&party.keys, &offering, second)), (true, String::new()));
     }
 
-    // Then each hears its own answer, on its own subscription, and sees the picture.
-    for (n, (party, caller)) in callers.iter_mut().enumerate() {
+    // Then each hears its own answer, on its own subscription, takes it at once, and sees the picture.
+    let calls = callers.into_iter().enumerate().map(|(n, (mut party, mut caller))| async move {
         let (envelope, answer) = party.answer().await;
         assert_eq!((envelope.from, envelope.session.to_string()), (line, format!("caller-{n}")));
         assert!(answer.accepted);
         caller.take(&answer.sdp).await;
-    }
-    for (_, caller) in &mut callers {
         caller.is(CallerEvent::Connected).await;
         caller.is(CallerEvent::FirstFrame).await;
-    }
+        caller
+    });
+    let callers = join_all(calls).await;
     let answers: Vec<_> = relay.accepted().into_iter().filter(|event| event.pubkey == line).collect();
     assert_eq!(answers.len(), CALLERS, "and no answer went out twice");
     assert!(answers.windows(2).all(|pair| pair[0].created_at < pair[1].created_at));
 
     // And each can hang up.
-    for (_, caller) in callers {
-        caller.end().await;
-    }
+    join_all(callers.into_iter().map(Caller::end)).await;
     let ended = |record: &serde_json::Value| field(record, "message") == "call ended";
     for record in daemon.logged_times(CALLERS, ended) {
         assert_eq!(field(&record, "reason"), "caller_left");

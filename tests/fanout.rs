@@ -19,24 +19,29 @@ use callgate::media::tap::{PacketSink, SinkGone, Track};
 use gst::prelude::*;
 use support::camera::{Reader, hub, probe, video_only};
 use support::daemon::{Daemon, signal};
-use support::gate::{Camera, Gate, Watcher, assert_a_run, objects, pictures, recorded, sent, slices, told};
+use support::gate::{Camera, Gate, Watcher, assert_a_run, objects, pictures, recorded, sent, slices, told, told_when};
 use support::relay::{Behaviour, TestRelay};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recorded_call_holds_the_cameras_own_pictures_and_ends_with_0() {
     let folder = tempfile::tempdir().unwrap();
-    let (copy, film) = (folder.path().join("sent.h264"), folder.path().join("call.mkv"));
-    let camera = Camera::small(&copy, &[]);
     let relay = TestRelay::start(Behaviour::Honest).await;
-    let gate = Gate::run(&relay.url(), &[("door", &camera.url)], "");
+    // A camera that sends more seldom than late packets are waited for loses nothing by it.
+    for (fps, least) in [("10", 20), ("3", 8)] {
+        let (copy, film) = (folder.path().join(format!("{fps}.h264")), folder.path().join(format!("{fps}.mkv")));
+        let camera = Camera::small(&copy, &["--fps", fps]);
+        let gate = Gate::run(&relay.url(), &[("door", &camera.url)], "");
 
-    let call = gate.call(0, &["--seconds", "4", "--record", film.to_str().unwrap()]);
-    let (status, written) = call.exit();
+        let call = gate.call(0, &["--record", film.to_str().unwrap()]);
+        told_when(&call, |object| object["video"]["frames"].as_u64() > Some(least));
+        signal(call.pid(), "INT");
+        let (status, written) = call.exit();
 
-    assert_eq!(status.code(), Some(0), "{written}");
-    let got = recorded(&film);
-    assert!(got.len() > 20, "{} pictures in 4 s of 10 a second", got.len());
-    assert_a_run(&got, &sent(&copy));
+        assert_eq!(status.code(), Some(0), "{written}");
+        let got = recorded(&film);
+        assert!(got.len() as u64 > least, "{written}");
+        assert_a_run(&got, &sent(&copy));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -97,12 +102,13 @@ async fn high_profile_in_slices_behind_digest_authentication_comes_bit_for_bit_o
         let gate = Gate::run(&relay.url(), &[("door", &format!("{}?callgate-transport={transport}", camera.url))], "");
 
         let mut watcher = Watcher::call(&gate, 0).await;
+        // Some come in pieces: see `Watcher::all_seen`.
         watcher.pictures(60).await;
         let got = watcher.hang_up().await;
 
         let camera_sent = std::fs::read(&copy).unwrap();
         assert_eq!(slices(&camera_sent), 4);
-        assert!(got.len() >= 60);
+        assert!(got.len() > 30, "{}", got.len());
         assert_a_run(&got, &pictures(&camera_sent));
     }
 }

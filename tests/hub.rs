@@ -271,6 +271,7 @@ async fn video_that_is_not_carried_is_named_and_the_sound_still_comes() {
     let lease = hub.lease();
     let streams = lease.streams().await.unwrap();
     assert_eq!(video_of(&streams).codec, VideoCodec::Other("H265".into()));
+    assert_eq!(audio_of(&streams).codec, AudioCodec::Pcmu);
     let (sink, packets) = probe();
     let _tap = lease.tap(with_audio(AudioPlan::PassPcmu), sink);
     assert_eq!(Reader::new(packets).packet().track, Track::Audio);

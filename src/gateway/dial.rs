@@ -20,7 +20,7 @@ use crate::signaling::{self, Incoming, Signaling};
 
 /// How long a relay may take to be connected.
 const RELAY_PATIENCE: Duration = Duration::from_secs(10);
-/// How long to wait for the words that follow a refusal: they are paced behind it, and may go over another relay.
+/// How long to wait for the words that follow a refusal, or the end of media: they are paced, and may go over another relay.
 const DETAIL_PATIENCE: Duration = Duration::from_secs(2);
 /// How long ICE and DTLS may take once there is an answer: as long as the answering side gives them.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
@@ -176,6 +176,8 @@ enum Stage {
     /// ICE and DTLS run.
     Answered,
     Connected,
+    /// The other side closed DTLS. The words of its hang-up may follow.
+    Closed,
 }
 
 /// What the other side's signal means to the call.
@@ -297,7 +299,11 @@ impl Dialling {
                     }
                     Heard::Ended(end) => return DialEnd::LineEnded { reason: end.reason, detail: end.detail },
                 },
-                event = media.recv() => match event {
+                event = media.recv(), if stage != Stage::Closed => match event {
+                    Some(CallerEvent::Failed(PeerError::ClosedByCaller)) => {
+                        stage = Stage::Closed;
+                        patience = Instant::now() + DETAIL_PATIENCE;
+                    }
                     Some(event) => {
                         if event == CallerEvent::Connected {
                             stage = Stage::Connected;
@@ -310,6 +316,7 @@ impl Dialling {
                 },
                 () = tokio::time::sleep_until(patience), if stage != Stage::Connected => return match stage {
                     Stage::Refused => DialEnd::Refused { detail: None },
+                    Stage::Closed => DialEnd::LineEnded { reason: EndWord::UserLeft, detail: None },
                     Stage::Ringing => DialEnd::NoAnswer,
                     Stage::Answered | Stage::Connected => DialEnd::Media(PeerError::IceFailed),
                 },

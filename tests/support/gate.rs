@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use super::daemon::{Daemon, PATIENCE, field};
 use super::http;
 
-/// The digest of a picture's slices, as [`AccessUnit::sha256`].
+/// The digest of a picture's slices.
 pub type Picture = [u8; 32];
 
 /// A camera as a process of its own. Dropping it is a SIGKILL.
@@ -46,8 +46,9 @@ impl Camera {
     /// A small picture, cheap for a busy machine: two groups a second, and a copy of what it sends.
     pub fn small(copy: &Path, more: &[&str]) -> Self {
         let copy = copy.to_str().expect("UTF-8");
-        let small = ["--width", "320", "--height", "180", "--fps", "10", "--keyframe", "5", "--bitrate", "200"];
-        Self::start(&[&small, &["--copy", copy][..], more].concat())
+        let fps = if more.contains(&"--fps") { &[][..] } else { &["--fps", "10"] };
+        let small = ["--width", "320", "--height", "180", "--keyframe", "5", "--bitrate", "200"];
+        Self::start(&[&small, fps, &["--copy", copy], more].concat())
     }
 
     pub fn port(&self) -> String {
@@ -174,10 +175,15 @@ pub fn objects(lines: &[String]) -> Vec<serde_json::Value> {
 
 /// A `callgate call`'s first object of this event.
 pub fn told(call: &Daemon, event: &str) -> serde_json::Value {
+    told_when(call, |object| object["event"] == event)
+}
+
+/// A `callgate call`'s first object that `wanted` likes.
+pub fn told_when(call: &Daemon, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
     let mut count = 1;
     loop {
         let lines = call.stdout_lines(count);
-        if let Some(object) = objects(&lines).into_iter().find(|object| object["event"] == event) {
+        if let Some(object) = objects(&lines).into_iter().find(|object| wanted(object)) {
             return object;
         }
         count = lines.len() + 1;
@@ -191,8 +197,8 @@ pub struct Watcher {
     units: mpsc::Receiver<AccessUnit>,
     pub session: String,
     pub keys: Keys,
-    /// Every picture that came.
-    pub seen: Vec<Picture>,
+    /// Everything that came, as a byte stream.
+    stream: Vec<u8>,
     /// How often an answer was taken.
     pub answers: usize,
     pub last_stats: CallerStats,
@@ -217,7 +223,7 @@ impl Watcher {
             units: arriving,
             session: String::new(),
             keys,
-            seen: Vec::new(),
+            stream: Vec::new(),
             answers: 0,
             last_stats: CallerStats::default(),
         };
@@ -295,7 +301,7 @@ impl Watcher {
             }
         };
         let unit = tokio::time::timeout(PATIENCE, next).await.expect("a picture");
-        self.seen.push(unit.sha256);
+        self.stream.extend_from_slice(&unit.data);
         unit
     }
 
@@ -315,12 +321,13 @@ impl Watcher {
         }
     }
 
-    /// Takes what has come, and returns all that ever came.
+    /// All pictures that ever came.
     pub fn all_seen(&mut self) -> Vec<Picture> {
         while let Ok(unit) = self.units.try_recv() {
-            self.seen.push(unit.sha256);
+            self.stream.extend_from_slice(&unit.data);
         }
-        std::mem::take(&mut self.seen)
+        // Put together again here: where a camera repeats parameter sets between slices, a picture comes in several pieces.
+        pictures(&self.stream)
     }
 }
 
@@ -388,7 +395,9 @@ pub fn nal_units(stream: &[u8]) -> impl Iterator<Item = &[u8]> {
 pub fn assert_a_run(got: &[Picture], sent: &[Picture]) {
     let first = got.first().expect("at least one picture");
     let start = sent.iter().position(|picture| picture == first).expect("the first picture is the camera's");
-    let wrong = got.iter().zip(&sent[start..]).position(|(got, sent)| got != sent);
-    assert_eq!(wrong, None, "of {} pictures, from the camera's number {start} on", got.len());
+    if let Some(wrong) = got.iter().zip(&sent[start..]).position(|(got, sent)| got != sent) {
+        let instead = sent.iter().position(|sent| *sent == got[wrong]);
+        panic!("of {} pictures, number {} of the camera is not there, but {instead:?}", got.len(), start + wrong);
+    }
     assert!(sent.len() >= start + got.len(), "more pictures than the camera sent");
 }

@@ -96,6 +96,10 @@ fn record(mut matroska: Matroska, pieces: &Receiver<Piece>, tracks: usize) -> Op
             break;
         }
     }
+    if waiting.is_empty() {
+        // A call without media: the file stays empty, and a muxer without a track would never end it.
+        return Some(Recorded { frames: 0, whole: true });
+    }
     for track in [Track::Video, Track::Audio] {
         if let Some(caps) = waiting.iter().find(|piece| piece.track == track).and_then(|piece| piece.sample.caps()) {
             matroska.add(track, caps).ok()?;

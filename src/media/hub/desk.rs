@@ -38,6 +38,8 @@ pub(super) struct News {
     pub(super) audio: Option<AudioStream>,
     /// What the audio's buffers are, once one came.
     pub(super) audio_caps: Option<gst::Caps>,
+    /// Something came of a stream that nobody can use.
+    pub(super) unread: bool,
     pub(super) failure: Option<Trouble>,
 }
 
@@ -46,12 +48,18 @@ impl News {
     pub(super) fn streams(&self) -> Option<Streams> {
         let video = match &self.video_codec {
             Some(VideoCodec::H264) => Some(self.video.clone()?),
-            Some(VideoCodec::Other(name)) => Some(VideoStream {
-                codec: VideoCodec::Other(name.clone()),
-                profile_level_id: None,
-                width: 0,
-                height: 0,
-            }),
+            Some(VideoCodec::Other(name)) => {
+                // A camera describes its streams one after the other, and sends once all are: until then audio may follow.
+                if !self.unread && self.audio_caps.is_none() {
+                    return None;
+                }
+                Some(VideoStream {
+                    codec: VideoCodec::Other(name.clone()),
+                    profile_level_id: None,
+                    width: 0,
+                    height: 0,
+                })
+            }
             None => {
                 // Audio alone is open when it is heard.
                 self.audio_caps.as_ref()?;

@@ -140,9 +140,14 @@ impl Feed {
     /// Takes what nobody can use, to see that it comes.
     pub(super) fn unread_sink(&self) -> gst_app::AppSink {
         let feed = self.clone();
+        let mut told = false;
         sink(move |_| {
             if let Some(shared) = feed.shared.upgrade() {
                 shared.fan.alive(feed.generation);
+                if !told {
+                    feed.news(|news| news.unread = true);
+                    told = true;
+                }
             }
         })
     }

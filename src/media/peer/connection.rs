@@ -309,6 +309,9 @@ impl Connection {
                 && buffer.find_property("do-retransmission").is_some()
             {
                 buffer.set_property("do-retransmission", true);
+                // Only what others have overtaken is missing: left to guess when the next packet is due, the buffer gives up a
+                // picture that comes later than that, and throws it away when it is there.
+                buffer.set_property("rtx-next-seqnum", false);
             }
             None
         });
