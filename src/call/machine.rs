@@ -269,6 +269,7 @@ impl Call {
         }
     }
 
+    /// Where the call is.
     pub fn state(&self) -> State {
         match &self.phase {
             Phase::Offered => State::Offered,
@@ -286,6 +287,7 @@ impl Call {
         &self.envelope
     }
 
+    /// When it got where, so far.
     pub fn milestones(&self) -> &Milestones {
         &self.milestones
     }

@@ -287,3 +287,41 @@ fn end_of_peer(error: PeerError) -> EndReason {
         PeerError::GStreamer(text) => EndReason::Internal(text),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nostr::{EventId, Keys};
+
+    use super::*;
+    use crate::protocol::{CallEnd, CallType, Cipher, EndWord, Envelope, SignalKind};
+
+    fn signal() -> Told {
+        let envelope = Envelope {
+            event_id: EventId::all_zeros(),
+            kind: SignalKind::End,
+            from: Keys::generate().public_key(),
+            to: Keys::generate().public_key(),
+            session: "one".parse().unwrap(),
+            call_type: CallType::Video,
+            cipher: Cipher::Nip44,
+            relay: None,
+            rtc_servers: Vec::new(),
+            created_at: 0,
+            expiration: None,
+        };
+        let body = Body::End(CallEnd { reason: EndWord::UserLeft, detail: None, timestamp: 0 });
+        Told::Signal(Box::new(Signal { envelope, body }))
+    }
+
+    #[test]
+    fn a_caller_who_floods_leaves_room_for_what_media_tells() {
+        let (told, _queue) = mpsc::channel(QUEUE);
+        let handle = SessionHandle { told, hang_up: watch::Sender::new(None), foreign: Arc::default() };
+
+        let taken = (0..2 * QUEUE).filter(|_| handle.tell(signal())).count();
+        assert_eq!(taken, QUEUE - KEPT_FOR_MEDIA);
+
+        let secured = || Told::Media(media::Event::Secured { call: CallId(1) });
+        assert_eq!((0..QUEUE).filter(|_| handle.tell(secured())).count(), KEPT_FOR_MEDIA);
+    }
+}

@@ -56,6 +56,7 @@ pub struct Settings {
     pub ice: IceSettings,
 }
 
+/// A line as media knows it.
 #[derive(Debug, Clone)]
 pub struct LineSettings {
     pub name: LineName,
@@ -66,6 +67,7 @@ pub struct LineSettings {
     pub keep_warm: bool,
 }
 
+/// How this machine's addresses are found and told.
 #[derive(Debug, Clone, Default)]
 pub struct IceSettings {
     /// `stun:host:port`
@@ -219,6 +221,7 @@ pub struct PeerStats {
     pub keyframe_requests: u64,
 }
 
+/// One track, one way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TrackStats {
     pub packets: u64,
