@@ -25,6 +25,8 @@ fn main() -> ExitCode {
 /// Logs go to stderr: what a command prints is on stdout.
 fn start_logging(cli: &Cli) {
     let usual = match cli.verbose {
+        // What a call does is shown as it goes.
+        0 if matches!(cli.command, cli::Command::Call(_)) => "warn",
         0 => "warn,callgate=info",
         1 => "info,callgate=debug",
         _ => "debug,callgate=trace",

@@ -11,6 +11,7 @@ mod support {
 
 use callgate::media::caller::CallerEvent;
 use callgate::protocol::{Body, Offer};
+use futures::future::join_all;
 use nostr::PublicKey;
 use support::calls::{Caller, watcher};
 use support::daemon::{Daemon, field};
@@ -22,15 +23,7 @@ const CALLERS: usize = 10;
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_callers_who_offer_in_the_same_second_are_all_answered_and_see_the_picture() {
     // Given a line, and ten callers who have their offers ready
-    let relay = TestRelay::start(Behaviour::StrfryLike).await;
-    let folder = tempfile::tempdir().unwrap();
-    let configuration = format!(
-        "data_dir = \"data\"\nnostr.relays = [\"{}\"]\nice.bind = [\"127.0.0.1\"]\n[[line]]\nname = \"door\"\n\
-         play = \"test://?width=160&height=120&fps=10&bitrate=100\"\nallow = [\"*\"]\n",
-        relay.url()
-    );
-    let daemon = Daemon::run(folder.path(), &configuration, 1);
-    let line = PublicKey::parse(&daemon.npub("door")).unwrap();
+    let (relay, _folder, daemon, line) = line().await;
     let mut callers = Vec::new();
     for _ in 0..CALLERS {
         callers.push((Party::new(&[relay.url()]).await, Caller::start(watcher()).await));
@@ -45,27 +38,58 @@ async fn ten_callers_who_offer_in_the_same_second_are_all_answered_and_see_the_p
         assert_eq!(relay.submit(&sealed(&party.keys, &offering, second)), (true, String::new()));
     }
 
-    // Then each hears its own answer, on its own subscription, and sees the picture.
-    for (n, (party, caller)) in callers.iter_mut().enumerate() {
+    // Then each hears its own answer, on its own subscription, takes it at once, and sees the picture.
+    let calls = callers.into_iter().enumerate().map(|(n, (mut party, mut caller))| async move {
         let (envelope, answer) = party.answer().await;
         assert_eq!((envelope.from, envelope.session.to_string()), (line, format!("caller-{n}")));
         assert!(answer.accepted);
         caller.take(&answer.sdp).await;
-    }
-    for (_, caller) in &mut callers {
         caller.is(CallerEvent::Connected).await;
         caller.is(CallerEvent::FirstFrame).await;
-    }
+        caller
+    });
+    let callers = join_all(calls).await;
     let answers: Vec<_> = relay.accepted().into_iter().filter(|event| event.pubkey == line).collect();
-    assert_eq!(answers.len(), CALLERS, "and no answer went out twice");
     assert!(answers.windows(2).all(|pair| pair[0].created_at < pair[1].created_at));
 
     // And each can hang up.
-    for (_, caller) in callers {
-        caller.end().await;
-    }
+    join_all(callers.into_iter().map(Caller::end)).await;
     let ended = |record: &serde_json::Value| field(record, "message") == "call ended";
     for record in daemon.logged_times(CALLERS, ended) {
         assert_eq!(field(&record, "reason"), "caller_left");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_a_relay_took_and_lost_is_sent_again_until_the_caller_begins_to_connect() {
+    let (relay, _folder, daemon, line) = line().await;
+    let (mut party, mut caller) = (Party::new(&[relay.url()]).await, Caller::start(watcher()).await);
+    soon(relay.subscriptions(2)).await;
+
+    // Given a relay that says `OK` to the next events, and forgets them
+    relay.answer_next(true, "");
+    relay.answer_next(true, "");
+    let offer = Offer { sdp: caller.offer.clone(), timestamp: now(), expires_in: 60, rtc_servers: Vec::new() };
+    relay.store(&sealed(&party.keys, &outgoing(party.public(), line, "lost", Body::Offer(offer)), now()));
+
+    let (_, answer) = party.answer().await;
+    assert!(answer.accepted);
+    caller.take(&answer.sdp).await;
+    caller.is(CallerEvent::FirstFrame).await;
+    caller.end().await;
+    daemon.logged(|record| field(record, "message") == "call ended" && field(record, "reason") == "caller_left");
+}
+
+/// A daemon with a line of a small picture, and a relay that both are on.
+async fn line() -> (TestRelay, tempfile::TempDir, Daemon, PublicKey) {
+    let relay = TestRelay::start(Behaviour::StrfryLike).await;
+    let folder = tempfile::tempdir().unwrap();
+    let configuration = format!(
+        "data_dir = \"data\"\nnostr.relays = [\"{}\"]\nice.bind = [\"127.0.0.1\"]\n[[line]]\nname = \"door\"\n\
+         play = \"test://?width=160&height=120&fps=10&bitrate=100\"\nallow = [\"*\"]\n",
+        relay.url()
+    );
+    let daemon = Daemon::run(folder.path(), &configuration, 1);
+    let line = PublicKey::parse(&daemon.npub("door")).unwrap();
+    (relay, folder, daemon, line)
 }

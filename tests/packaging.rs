@@ -95,7 +95,7 @@ fn every_package_that_the_start_up_check_names_is_in_the_image() {
 #[test]
 fn every_program_that_tests_start_has_its_package() {
     // Programs that every system with a shell and cargo has need none.
-    const EVERYWHERE: [&str; 6] = ["cargo", "sh", "bash", "git", "kill", "ps"];
+    const EVERYWHERE: [&str; 7] = ["cargo", "sh", "bash", "git", "kill", "ps", "timeout"];
     const PACKAGE_OF: [(&str, &str); 10] = [
         ("chromium", "chromium"),
         ("chromedriver", "chromium-driver"),

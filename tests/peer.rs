@@ -22,6 +22,7 @@ async fn a_caller_sees_the_picture_move_and_hears_the_tone() {
 
     let answer = gateway.answer(CALL, &caller.offer).await;
     caller.take(&answer).await;
+    gateway.wait("the caller's first check", |event| (event == Event::Checked { call: CALL }).then_some(())).await;
     gateway.secured(CALL).await;
     caller.is(CallerEvent::Connected).await;
 

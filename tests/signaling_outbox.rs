@@ -149,7 +149,7 @@ async fn another_device_with_the_same_key_is_overtaken() {
     let relay = TestRelay::start(Behaviour::Honest).await;
     let line = Party::new(&[relay.url()]).await;
     let caller = Keys::generate().public_key();
-    let foreign = sealed(&line.keys, &outgoing(line.public(), caller, "theirs", answer()), now() + 5);
+    let foreign = sealed(&line.keys, &outgoing(line.public(), caller, "theirs", answer()), now() + 8);
     relay.store(&foreign);
 
     line.publish(caller, "ours", answer()).await;

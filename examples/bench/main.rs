@@ -78,8 +78,7 @@ async fn measure(arguments: &Arguments, folder: &Path) -> anyhow::Result<()> {
     }
 
     let mut all = vec![first];
-    let mut loads = vec![(0, idle)];
-    let mut lost = 0;
+    let mut loads = vec![Load { callers: 0, whole: 0, used: idle }];
     for &count in &arguments.callers {
         eprintln!("{count} callers ...");
         while all.len() < count {
@@ -91,8 +90,8 @@ async fn measure(arguments: &Arguments, folder: &Path) -> anyhow::Result<()> {
         tokio::time::sleep(Duration::from_secs(2)).await;
         let before = frames(&all)?;
         let used = usage(gateway.pid(), time).await?;
-        lost += missing(&before, &frames(&all)?, time);
-        loads.push((count, used));
+        let whole = whole(&before, &frames(&all)?, time);
+        loads.push(Load { callers: count, whole, used });
     }
     futures::future::try_join_all(all.into_iter().map(Caller::hang_up)).await?;
     gateway.terminate()?;
@@ -106,7 +105,7 @@ async fn measure(arguments: &Arguments, folder: &Path) -> anyhow::Result<()> {
         GOP.as_secs()
     );
     print_times(&answers, &joins);
-    print_loads(&loads, lost);
+    print_loads(&loads);
     Ok(())
 }
 
@@ -210,11 +209,13 @@ fn frames(callers: &[Caller]) -> anyhow::Result<Vec<(u64, u64)>> {
         .collect()
 }
 
-/// How many callers lost packets, or have not had the pictures of this time.
-fn missing(before: &[(u64, u64)], after: &[(u64, u64)], time: Duration) -> usize {
+/// How many callers lost no packet and had the pictures of this time.
+fn whole(before: &[(u64, u64)], after: &[(u64, u64)], time: Duration) -> usize {
     // Statistics are told once a second.
     let least = (time.as_secs() - 2) * u64::from(FPS);
-    before.iter().zip(after).filter(|(before, after)| after.1 > 0 || after.0 - before.0 < least).count()
+    let gained = before.iter().zip(after).map(|(before, after)| (after.0 - before.0, after.1 - before.1));
+    eprintln!("  pictures and lost packets of each: {:?}", gained.clone().collect::<Vec<_>>());
+    gained.filter(|(pictures, lost)| *lost == 0 && *pictures >= least).count()
 }
 
 /// From an offer that was read to its answer being made, in the order of the calls, as callgate logged it.
@@ -268,29 +269,37 @@ fn print_times(answers: &[f64], joins: &[Join]) {
     println!("| pictures of these calls broken, missing or out of order | {wrong} of {pictures} | | 0 |\n");
 }
 
-fn print_loads(loads: &[(usize, Usage)], lost: usize) {
+/// What a number of callers costs.
+struct Load {
+    callers: usize,
+    /// Those who got every picture meanwhile.
+    whole: usize,
+    used: Usage,
+}
+
+fn print_loads(loads: &[Load]) {
     println!(
-        "| callers | CPU, % of a core | memory | threads | file descriptors | the callers' side | all cores busy |"
+        "| callers | CPU, % of a core | memory | threads | file descriptors | got every packet | the callers' side | all cores busy |"
     );
-    println!("|---|---|---|---|---|---|---|");
-    let idle = loads.first().map(|(_, idle)| *idle);
-    for (count, used) in loads {
-        let each = |text: String| if *count > 0 { format!(" ({text} each)") } else { String::new() };
-        let per = |now: f64, then: f64| (now - then) / *count as f64;
-        let Some(idle) = idle else { return };
+    println!("|---|---|---|---|---|---|---|---|");
+    let Some(Load { used: idle, .. }) = loads.first() else { return };
+    for Load { callers, whole, used } in loads {
+        let each = |now: f64, then: f64, digits: usize, unit: &str| match callers {
+            0 => String::new(),
+            _ => format!(" ({:.digits$}{unit} each)", (now - then) / *callers as f64),
+        };
         println!(
-            "| {count} | {:.1} %{} | {:.0} MB{} | {}{} | {}{} | {:.0} % | {:.0} % |",
+            "| {callers} | {:.1} %{} | {:.0} MB{} | {}{} | {}{} | {whole} | {:.0} % | {:.0} % |",
             used.cpu,
-            each(format!("{:.2} %", per(used.cpu, idle.cpu))),
+            each(used.cpu, idle.cpu, 2, " %"),
             used.memory,
-            each(format!("{:.1} MB", per(used.memory, idle.memory))),
+            each(used.memory, idle.memory, 1, " MB"),
             used.threads,
-            each(format!("{:.1}", per(used.threads as f64, idle.threads as f64))),
+            each(used.threads as f64, idle.threads as f64, 1, ""),
             used.files,
-            each(format!("{:.1}", per(used.files as f64, idle.files as f64))),
+            each(used.files as f64, idle.files as f64, 1, ""),
             used.callers_cpu,
             used.machine,
         );
     }
-    println!("\nCallers who lost a packet or a picture while they were measured: {lost}.");
 }

@@ -28,6 +28,7 @@ pub struct AccessPolicy {
     pub refuse: Refuse,
 }
 
+/// Whether a key may call, or what becomes of its offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccessDecision {
     Allowed,
@@ -35,6 +36,7 @@ pub enum AccessDecision {
 }
 
 impl AccessPolicy {
+    /// Looks a caller up.
     pub fn decide(&self, caller: &PublicKey) -> AccessDecision {
         match &self.access {
             Access::Anyone => AccessDecision::Allowed,

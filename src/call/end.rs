@@ -47,6 +47,7 @@ pub enum EndReason {
 }
 
 impl EndReason {
+    /// Whose doing it was.
     pub fn origin(&self) -> Origin {
         match self {
             Self::CallerLeft

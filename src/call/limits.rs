@@ -69,6 +69,7 @@ pub struct Admission {
 }
 
 impl Admission {
+    /// No calls and no offers yet.
     pub fn new(limits: Limits) -> Self {
         Self { limits, calls: BTreeMap::new(), offers: BTreeMap::new(), refusals: VecDeque::new() }
     }

@@ -9,6 +9,10 @@ use crate::sdp;
 /// and a call must not hold its place for as long as a stranger likes.
 const LONGEST_RING: u64 = 120_000;
 
+/// How often an answer is sent again to a caller who shows no sign of having it. Each takes a place in the order of the line's answers,
+/// which relays pass on at six a second at best.
+pub(super) const ANSWERS_AGAIN: u8 = 3;
+
 /// Where a call is; it only moves down this list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
@@ -41,6 +45,10 @@ pub enum Input {
     AnswerReady(String),
     /// A late candidate of ours (a slow TURN), for kind 14302: mid and m-line index of the caller's offer.
     LocalCandidate { candidate: String, mid: String, index: u32 },
+    /// A relay took an answer of ours. That is no promise that the caller gets it: some relays drop what is replaced soon after.
+    AnswerTaken,
+    /// The caller's first connectivity check came: it has the answer.
+    Checked,
     /// DTLS is up and the certificate matched the offer: taps may join.
     Secured,
     /// The first packet of the line's media went out.
@@ -77,6 +85,8 @@ pub enum Action {
 pub struct Timing {
     /// From the answer to a secured connection.
     pub connect: u64,
+    /// From a relay's taking an answer to the caller's first connectivity check, before the answer is sent again.
+    pub again: u64,
     /// For the peer to come down.
     pub close: u64,
 }
@@ -85,7 +95,8 @@ impl Default for Timing {
     fn default() -> Self {
         // ICE over a TURN server on a slow phone network takes up to 15 s; callers give up before 30 s.
         // Teardown is 250 ms at worst; past 10 s the peer is counted as leaked and the call is over all the same.
-        Self { connect: 30_000, close: 10_000 }
+        // A caller's first check follows its answer by a few round trips, over relay and network: well under 2 s.
+        Self { connect: 30_000, again: 2_000, close: 10_000 }
     }
 }
 
@@ -119,10 +130,20 @@ enum Phase {
     Offered,
     Opening { offer: Box<sdp::Offer> },
     Answering,
-    Connecting { until: Millis },
+    Connecting { until: Millis, unheard: Option<Unheard> },
     Live,
     Closing { reason: EndReason, until: Millis },
     Ended,
+}
+
+/// An answer of which it is not known whether the caller has it.
+#[derive(Debug)]
+struct Unheard {
+    sdp: String,
+    /// When it is sent again; none while it is on its way to a relay.
+    again: Option<Millis>,
+    /// How often it may still be.
+    left: u8,
 }
 
 /// One call. Every deadline is looked at before an input is taken, so that it does not matter which of the two the session
@@ -203,6 +224,19 @@ impl Call {
                     })));
                 }
             }
+            Input::AnswerTaken => {
+                let after = self.timing.again;
+                if let Phase::Connecting { unheard: Some(unheard), .. } = &mut self.phase
+                    && unheard.left > 0
+                {
+                    unheard.again = Some(now.plus(after));
+                }
+            }
+            Input::Checked => {
+                if let Phase::Connecting { unheard, .. } = &mut self.phase {
+                    *unheard = None;
+                }
+            }
             Input::Secured => {
                 if self.state() == State::Connecting {
                     self.phase = Phase::Live;
@@ -226,11 +260,16 @@ impl Call {
     pub fn deadline(&self) -> Option<Millis> {
         match &self.phase {
             Phase::Offered | Phase::Opening { .. } | Phase::Answering => Some(self.rings_until),
-            Phase::Connecting { until } | Phase::Closing { until, .. } => Some(*until),
+            Phase::Connecting { until, unheard } => {
+                let again = unheard.as_ref().and_then(|unheard| unheard.again);
+                Some(again.map_or(*until, |again| again.min(*until)))
+            }
+            Phase::Closing { until, .. } => Some(*until),
             Phase::Live | Phase::Ended => None,
         }
     }
 
+    /// Where the call is.
     pub fn state(&self) -> State {
         match &self.phase {
             Phase::Offered => State::Offered,
@@ -248,6 +287,7 @@ impl Call {
         &self.envelope
     }
 
+    /// When it got where, so far.
     pub fn milestones(&self) -> &Milestones {
         &self.milestones
     }
@@ -300,9 +340,10 @@ impl Call {
 
     fn answer_ready(&mut self, now: Millis, sdp: String, out: &mut Vec<Action>) {
         if self.state() == State::Answering {
-            out.push(Action::Send(Body::Answer(Answer { sdp, accepted: true, timestamp: now.unix_seconds() })));
+            out.push(accept(now, sdp.clone()));
             self.milestones.answered = Some(now);
-            self.phase = Phase::Connecting { until: now.plus(self.timing.connect) };
+            let unheard = Some(Unheard { sdp, again: None, left: ANSWERS_AGAIN });
+            self.phase = Phase::Connecting { until: now.plus(self.timing.connect), unheard };
         }
     }
 
@@ -319,9 +360,21 @@ impl Call {
     fn overdue(&mut self, now: Millis, out: &mut Vec<Action>) {
         match self.state() {
             State::Offered | State::Opening | State::Answering => self.end(now, EndReason::Expired, out),
-            State::Connecting => self.end(now, EndReason::NeverConnected, out),
+            State::Connecting => self.unconnected(now, out),
             State::Closing => self.finish(now, out),
             State::Live | State::Ended => {}
+        }
+    }
+
+    /// A deadline of a call that connects: it fails, or the answer is sent once more.
+    fn unconnected(&mut self, now: Millis, out: &mut Vec<Action>) {
+        match &mut self.phase {
+            Phase::Connecting { until, unheard: Some(unheard) } if now < *until => {
+                unheard.again = None;
+                unheard.left = unheard.left.saturating_sub(1);
+                out.push(accept(now, unheard.sdp.clone()));
+            }
+            _ => self.end(now, EndReason::NeverConnected, out),
         }
     }
 
@@ -365,6 +418,10 @@ impl Call {
     fn ignore(&mut self) {
         self.ignored = self.ignored.saturating_add(1);
     }
+}
+
+fn accept(now: Millis, sdp: String) -> Action {
+    Action::Send(Body::Answer(Answer { sdp, accepted: true, timestamp: now.unix_seconds() }))
 }
 
 #[cfg(test)]

@@ -140,22 +140,24 @@ async fn talk(args: &CallArgs, plan: CallPlan) -> Outcome {
                     until = Instant::now() + lasts;
                 }
             }
-            DialEvent::Ended { why, recorded } => return ended(&why, args.record.is_some(), recorded, flowed),
+            DialEvent::Ended { why, recorded } => return ended(args, &why, recorded, flowed),
             _ => {}
         }
     }
 }
 
-fn ended(why: &DialEnd, records: bool, recorded: Option<Recorded>, flowed: bool) -> Outcome {
-    if records && flowed && !recorded.is_some_and(|recorded| recorded.whole) {
+fn ended(args: &CallArgs, why: &DialEnd, recorded: Option<Recorded>, flowed: bool) -> Outcome {
+    if args.record.is_some() && flowed && !recorded.is_some_and(|recorded| recorded.whole) {
         return Err(Failure::words(Exit::IoError, "the recording is not whole"));
     }
-    match why {
-        _ if flowed => Ok(Exit::Success),
-        DialEnd::HungUp => Ok(Exit::Failed),
-        DialEnd::NoRelay | DialEnd::NotSent => Err(Failure::words(Exit::Unavailable, why)),
-        _ => Err(Failure::words(Exit::Failed, why)),
-    }
+    let exit = match why {
+        _ if flowed => Exit::Success,
+        DialEnd::NoRelay | DialEnd::NotSent => Exit::Unavailable,
+        _ => Exit::Failed,
+    };
+    // A person has just read why; beside objects for a program, the words go to stderr.
+    let told = !args.json || exit == Exit::Success || *why == DialEnd::HungUp;
+    if told { Ok(exit) } else { Err(Failure::words(exit, why)) }
 }
 
 #[cfg(test)]

@@ -33,17 +33,17 @@ pub(super) struct Ready {
     pub(super) page: Option<std::net::SocketAddr>,
 }
 
-/// Runs until SIGTERM or SIGINT: the first hangs up every call politely, the second ends at once.
-pub(super) fn run(config: Config, ready: impl FnOnce(&Ready)) -> Outcome {
+/// Runs with a store that the caller opened, until SIGTERM or SIGINT: the first hangs up every call politely, the second ends at once.
+pub(super) fn run(config: Config, store: Store, ready: impl FnOnce(&Ready)) -> Outcome {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::new(Exit::Software, error))?;
-    let outcome = runtime.block_on(gate(config, ready));
+    let outcome = runtime.block_on(gate(config, store, ready));
     // What still runs then is a disk write or a name look-up that nobody waits for.
     runtime.shutdown_background();
     outcome
 }
 
-async fn gate(config: Config, ready: impl FnOnce(&Ready)) -> Outcome {
-    let store = Arc::new(Store::open(&config.data_dir)?);
+async fn gate(config: Config, store: Store, ready: impl FnOnce(&Ready)) -> Outcome {
+    let store = Arc::new(store);
     let (mut term, mut int) = (stop_signal(SignalKind::terminate())?, stop_signal(SignalKind::interrupt())?);
 
     // Both ports before anything else: a port that is taken is told at once.
@@ -79,7 +79,8 @@ async fn gate(config: Config, ready: impl FnOnce(&Ready)) -> Outcome {
     let stop_web = CancellationToken::new();
     let web = listener.map(|listener| tokio::spawn(web::serve(listener, gateway.clone(), token, stop_web.clone())));
     if let Some(address) = page {
-        tracing::info!(%address, "web server listening");
+        // With port 0 there is no other way to learn it.
+        tracing::info!(page = %address, "web server listening");
     }
     ready(&told);
     // Whoever waits for the lines may read them through a pipe.

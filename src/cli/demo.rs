@@ -12,6 +12,7 @@ use super::{Exit, Failure, Outcome, daemon};
 use crate::config::{Access, AccessPolicy, Config, DEFAULT_IDLE, Http, Line, LineKey, Refuse};
 use crate::endpoint::Endpoint;
 use crate::media::demo_camera::{DemoCamera, DemoSettings};
+use crate::store::Store;
 
 #[derive(Debug, Args)]
 pub struct DemoArgs {
@@ -36,8 +37,8 @@ pub(super) fn demo(args: &DemoArgs) -> Outcome {
         ..DemoSettings::default()
     })
     .map_err(|error| Failure::new(Exit::Unavailable, error))?;
-    let folder = Folder::make()?;
-    let mut config = Config::new(&folder.0);
+    // Nothing is written: the key is made for this run, and the store is in memory.
+    let mut config = Config::new(PathBuf::new());
     config.nostr.embedded_relay = Some(local(args.relay_port, USUAL_RELAY_PORT));
     config.http = Some(Http { listen: local(args.port, USUAL_PORT), token: None });
     config.lines.push(Line {
@@ -49,7 +50,7 @@ pub(super) fn demo(args: &DemoArgs) -> Outcome {
         keep_warm: false,
         idle: DEFAULT_IDLE,
     });
-    daemon::run(config, |ready| {
+    daemon::run(config, Store::in_memory()?, |ready| {
         if let (Some(page), Some(line)) = (ready.page, ready.lines.first()) {
             say(format_args!("A test camera is at {}, and can be called as {}.", line.endpoint, line.npub));
             say("Open this page and press Call; Ctrl-C ends the demo:");
@@ -65,25 +66,5 @@ fn local(asked: Option<u16>, usual: u16) -> SocketAddr {
         Some(port) => at(port),
         None if TcpListener::bind(at(usual)).is_ok() => at(usual),
         None => at(0),
-    }
-}
-
-/// A folder that goes with the demo.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn make() -> Result<Self, Failure> {
-        let path = std::env::temp_dir().join(format!("callgate-demo-{}", Keys::generate().public_key()));
-        std::fs::create_dir(&path).map_err(|error| {
-            Failure::words(Exit::CannotCreate, format_args!("{} cannot be made: {error}", path.display()))
-        })?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // A demo that leaves a call log in the temporary folder has harmed nobody.
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -7,6 +7,7 @@ use super::arguments::ConfigArg;
 use super::daemon::{self, ReadyLine};
 use super::text::say;
 use crate::config;
+use crate::store::Store;
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -19,11 +20,8 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    daemon::run(config, |ready| {
-        if let Some(page) = ready.page {
-            // With port 0 there is no other way to learn it.
-            tracing::info!(%page, "page and API");
-        }
+    let store = Store::open(&config.data_dir)?;
+    daemon::run(config, store, |ready| {
         for line in &ready.lines {
             say(line_ready(line));
         }

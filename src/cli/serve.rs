@@ -12,6 +12,7 @@ use crate::config::{
     self, Access, AccessPolicy, Config, DEFAULT_IDLE, Http, Line, LineKey, Refuse, Secret, read_key_file,
 };
 use crate::endpoint::Endpoint;
+use crate::store::Store;
 
 #[derive(Debug, Args)]
 pub struct ServeArgs {
@@ -102,7 +103,8 @@ pub(super) fn serve(args: &ServeArgs) -> Outcome {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    daemon::run(config, |ready| {
+    let store = Store::open(&config.data_dir)?;
+    daemon::run(config, store, |ready| {
         for line in &ready.lines {
             say(line_ready(line));
             // An npub always fits a QR code.

@@ -8,6 +8,7 @@ pub struct Section {
     pub keys: &'static [Key],
 }
 
+/// One key of a table.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Key {
     pub name: &'static str,

@@ -16,6 +16,7 @@ pub enum Endpoint {
     Test(TestPattern),
 }
 
+/// How RTP comes from the camera (RFC 2326, section 12.39).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RtspTransport {
     /// Interleaved in the RTSP connection; UDP only when the server refuses it.

@@ -32,6 +32,7 @@ pub struct AudioStream {
     pub channels: u32,
 }
 
+/// What a source's video is; `Other` names what callgate does not pass on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VideoCodec {
     H264,
@@ -39,6 +40,7 @@ pub enum VideoCodec {
     Other(String),
 }
 
+/// What a source's audio is; `Other` names what has to be transcoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AudioCodec {
     Pcmu,

@@ -15,6 +15,7 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// Reads the system's clock.
     pub fn start() -> Self {
         Self {
             started: Instant::now(),
@@ -22,6 +23,7 @@ impl Clock {
         }
     }
 
+    /// Unix time, carried on from the start.
     pub fn now(&self) -> Millis {
         let now = self.unix_at_start + self.started.elapsed();
         Millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))

@@ -100,6 +100,7 @@ pub struct Dialled {
 }
 
 impl Dialled {
+    /// Whether [`Dialled::hang_up`] was called.
     pub fn hanging_up(&self) -> bool {
         self.hang_up.is_cancelled()
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nostr::{PublicKey, ToBech32};
 
+use super::showing::in_words;
 use crate::call::{EndReason, Report, State};
 use crate::media::{CallId, LineName, SourceState};
 use crate::protocol::Reject;
@@ -167,7 +168,7 @@ impl Facts {
                     tracing::warn!(%line, %error, tries, "source lost, opening it again");
                 }
                 SourceState::Open { streams, .. } => {
-                    tracing::info!(%line, video = ?streams.video, audio = ?streams.audio, "source open");
+                    tracing::info!(%line, streams = in_words(streams).join(", "), "source open");
                 }
                 SourceState::Idle => tracing::info!(%line, "source closed: nobody calls"),
                 SourceState::Opening => tracing::info!(%line, "source opening"),

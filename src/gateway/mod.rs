@@ -139,14 +139,17 @@ fn line_settings(line: &Line) -> LineSettings {
 }
 
 impl Gateway {
+    /// Every line, and what its source is doing.
     pub fn lines(&self) -> Vec<LineView> {
         self.board.lines()
     }
 
+    /// Calls that ended lately, then those that are up.
     pub fn calls(&self) -> Vec<CallView> {
         self.board.calls()
     }
 
+    /// Every relay, in the order of the settings.
     pub fn relays(&self) -> Vec<RelayView> {
         self.signaling.relays().borrow().iter().map(relay_view).collect()
     }
@@ -162,6 +165,7 @@ impl Gateway {
         counts
     }
 
+    /// Whether it is shutting down and takes no more calls.
     pub fn draining(&self) -> bool {
         *self.draining.borrow()
     }

@@ -29,6 +29,8 @@ const KEPT_FOR_MEDIA: usize = 64;
 pub(super) enum Told {
     Signal(Box<Signal>),
     Media(media::Event),
+    /// A relay took an answer.
+    AnswerTaken,
 }
 
 /// The way to a session. Dropping it hangs up.
@@ -80,6 +82,8 @@ pub(super) struct Session {
     call: Call,
     clock: Clock,
     told: mpsc::Receiver<Told>,
+    /// For what a task of its own finds out. Weak: the queue ends with the supervisor's handle.
+    tell: mpsc::WeakSender<Told>,
     hang_up: watch::Receiver<Option<EndReason>>,
     foreign: Arc<AtomicU32>,
     around: Surroundings,
@@ -106,6 +110,7 @@ pub(super) fn session(
         call,
         clock,
         told,
+        tell: told_to.downgrade(),
         hang_up,
         foreign: foreign.clone(),
         around,
@@ -171,6 +176,7 @@ impl Session {
         let event = match told {
             Told::Signal(signal) => return Some(Input::Signal(*signal)),
             Told::Media(event) => event,
+            Told::AnswerTaken => return Some(Input::AnswerTaken),
         };
         Some(match event {
             media::Event::SourceReady { streams, .. } => Input::SourceReady(streams),
@@ -179,6 +185,7 @@ impl Session {
             media::Event::LateCandidate { candidate, mid, index, .. } => {
                 Input::LocalCandidate { candidate, mid, index }
             }
+            media::Event::Checked { .. } => Input::Checked,
             media::Event::Secured { .. } => Input::Secured,
             media::Event::FirstMedia { .. } => Input::FirstMedia,
             media::Event::PeerFailed { error, .. } => Input::PeerFailed(end_of_peer(error)),
@@ -227,17 +234,24 @@ impl Session {
             Body::Candidate(_) => "ice_candidate",
             Body::End(_) => "call_end",
         };
+        let answers = matches!(body, Body::Answer(_));
         let reply = self.call.envelope().reply(body, self.clock.now().unix_seconds());
         let published = self.around.signaling.publish(reply);
-        let (facts, call) = (self.around.facts.clone(), self.id);
+        let (facts, call, tell) = (self.around.facts.clone(), self.id, self.tell.clone());
         // A call must not wait for a relay: what becomes of the event is only noted.
         self.around.deliveries.spawn(async move {
             let failed: Option<Box<dyn std::error::Error + Send>> = match published {
                 Ok(delivery) => delivery.outcome().await.err().map(|error| Box::new(error) as _),
                 Err(error) => Some(Box::new(error)),
             };
-            if let Some(error) = failed {
-                facts.record(&Fact::NotDelivered { call, what, error: &*error });
+            match failed {
+                Some(error) => facts.record(&Fact::NotDelivered { call, what, error: &*error }),
+                // A session that has ended or has too much to do goes without: the answer is not sent again then.
+                None => {
+                    if answers && let Some(tell) = tell.upgrade() {
+                        let _ = tell.try_send(Told::AnswerTaken);
+                    }
+                }
             }
         });
     }
@@ -271,5 +285,43 @@ fn end_of_peer(error: PeerError) -> EndReason {
         PeerError::ClosedByCaller => EndReason::CallerLeft,
         PeerError::ConsentLost => EndReason::CallerGone,
         PeerError::GStreamer(text) => EndReason::Internal(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nostr::{EventId, Keys};
+
+    use super::*;
+    use crate::protocol::{CallEnd, CallType, Cipher, EndWord, Envelope, SignalKind};
+
+    fn signal() -> Told {
+        let envelope = Envelope {
+            event_id: EventId::all_zeros(),
+            kind: SignalKind::End,
+            from: Keys::generate().public_key(),
+            to: Keys::generate().public_key(),
+            session: "one".parse().unwrap(),
+            call_type: CallType::Video,
+            cipher: Cipher::Nip44,
+            relay: None,
+            rtc_servers: Vec::new(),
+            created_at: 0,
+            expiration: None,
+        };
+        let body = Body::End(CallEnd { reason: EndWord::UserLeft, detail: None, timestamp: 0 });
+        Told::Signal(Box::new(Signal { envelope, body }))
+    }
+
+    #[test]
+    fn a_caller_who_floods_leaves_room_for_what_media_tells() {
+        let (told, _queue) = mpsc::channel(QUEUE);
+        let handle = SessionHandle { told, hang_up: watch::Sender::new(None), foreign: Arc::default() };
+
+        let taken = (0..2 * QUEUE).filter(|_| handle.tell(signal())).count();
+        assert_eq!(taken, QUEUE - KEPT_FOR_MEDIA);
+
+        let secured = || Told::Media(media::Event::Secured { call: CallId(1) });
+        assert_eq!((0..QUEUE).filter(|_| handle.tell(secured())).count(), KEPT_FOR_MEDIA);
     }
 }

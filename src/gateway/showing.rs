@@ -40,7 +40,7 @@ pub(super) fn show_source(view: &mut LineView, source: &SourceState) {
     }
 }
 
-fn in_words(streams: &Streams) -> Vec<String> {
+pub(super) fn in_words(streams: &Streams) -> Vec<String> {
     let video = streams.video.as_ref().map(|video| {
         let codec = match &video.codec {
             VideoCodec::H264 => "H264",

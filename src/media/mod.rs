@@ -56,6 +56,7 @@ pub struct Settings {
     pub ice: IceSettings,
 }
 
+/// A line as media knows it.
 #[derive(Debug, Clone)]
 pub struct LineSettings {
     pub name: LineName,
@@ -66,6 +67,7 @@ pub struct LineSettings {
     pub keep_warm: bool,
 }
 
+/// How this machine's addresses are found and told.
 #[derive(Debug, Clone, Default)]
 pub struct IceSettings {
     /// `stun:host:port`
@@ -139,6 +141,10 @@ pub enum Event {
         mid: String,
         index: u32,
     },
+    /// The caller's first connectivity check came, so it has the answer.
+    Checked {
+        call: CallId,
+    },
     /// DTLS is connected and the certificate is the one that the offer names; taps have joined.
     Secured {
         call: CallId,
@@ -175,6 +181,7 @@ impl Event {
             | Self::SourceFailed { call, .. }
             | Self::AnswerReady { call, .. }
             | Self::LateCandidate { call, .. }
+            | Self::Checked { call }
             | Self::Secured { call }
             | Self::FirstMedia { call }
             | Self::Stats { call, .. }
@@ -214,6 +221,7 @@ pub struct PeerStats {
     pub keyframe_requests: u64,
 }
 
+/// One track, one way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TrackStats {
     pub packets: u64,

@@ -17,6 +17,7 @@ pub enum SignalKind {
 }
 
 impl SignalKind {
+    /// All four, in the order of their numbers.
     pub const ALL: [SignalKind; 4] = [Self::Offer, Self::Answer, Self::Candidate, Self::End];
 
     /// The event kind's number.
@@ -50,6 +51,7 @@ impl SessionId {
     /// A UUID has 36 characters, a SHA-512 in hexadecimal 128.
     const MAX_BYTES: usize = 128;
 
+    /// As the tag has it.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -9,6 +9,7 @@ use super::lines::{is_token, number};
 /// Bytes of a candidate. Real ones stay under 200.
 const MAX_CANDIDATE: usize = 512;
 
+/// How a candidate's address was found (RFC 8839, section 5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CandidateKind {
     Host,

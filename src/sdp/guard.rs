@@ -43,6 +43,7 @@ impl MediaKind {
     }
 }
 
+/// Which way media goes on an m-line, as the side that says it sees it (RFC 8866, section 6.7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
     SendRecv,
@@ -52,6 +53,7 @@ pub enum Direction {
 }
 
 impl Direction {
+    /// The direction of one who sends and receives as told.
     pub fn new(sends: bool, receives: bool) -> Self {
         match (sends, receives) {
             (true, true) => Self::SendRecv,
@@ -61,10 +63,12 @@ impl Direction {
         }
     }
 
+    /// Whether the one who says it sends.
     pub fn sends(self) -> bool {
         matches!(self, Self::SendRecv | Self::SendOnly)
     }
 
+    /// Whether the one who says it receives.
     pub fn receives(self) -> bool {
         matches!(self, Self::SendRecv | Self::RecvOnly)
     }

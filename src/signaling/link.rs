@@ -189,7 +189,11 @@ impl Link {
         }
         let changed = self.up.send_if_modified(|up| std::mem::replace(&mut up.connected, connected) != connected);
         if changed {
-            tracing::info!(relay = %self.url, connected, "relay");
+            if connected {
+                tracing::info!(relay = %self.url, "relay connected");
+            } else {
+                tracing::info!(relay = %self.url, "relay disconnected");
+            }
             self.board.write(|status| {
                 status.connected = connected;
                 status.since = unix_now();

@@ -293,11 +293,13 @@ impl Lane {
                 status.last_refusal = Some(verdict);
             }
         });
-        if verdict != Verdict::Accepted {
-            tracing::warn!(
-                relay = %self.link.url, kind = self.kind.number(), from = short(&self.keys.public_key()),
-                verdict = verdict.word(), "not published"
-            );
+        let (relay, kind) = (&self.link.url, self.kind.number());
+        let (from, verdict) = (short(&self.keys.public_key()), verdict.word());
+        match job.verdict {
+            Verdict::Accepted => {}
+            // That the relay is away was told once; an event that no relay takes is told by whoever sent it.
+            Verdict::NotConnected | Verdict::ShutDown => tracing::debug!(%relay, kind, from, verdict, "not published"),
+            _ => tracing::warn!(%relay, kind, from, verdict, "not published"),
         }
     }
 

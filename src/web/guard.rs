@@ -25,6 +25,7 @@ const MAX_BODY: u64 = 1024;
 pub struct Token([u8; 32]);
 
 impl Token {
+    /// Of the token itself; white space around it does not count.
     pub fn new(secret: &str) -> Self {
         Self(Sha256::digest(secret.trim()).into())
     }

@@ -74,7 +74,7 @@ impl Daemon {
     /// Where its web server listens.
     pub fn web(&self) -> SocketAddr {
         let listening = self.logged(|record| field(record, "message") == "web server listening");
-        field(&listening, "address").parse().expect("an address")
+        field(&listening, "page").parse().expect("an address")
     }
 
     /// Waits until so many events were dropped for this reason.

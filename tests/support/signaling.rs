@@ -1,10 +1,13 @@
 //! Clients of the signaling under test: what they publish, and how a test waits for what follows.
 #![allow(dead_code)] // Each test binary uses a part of it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use callgate::protocol::{Answer, Body, CallEnd, CallType, Cipher, EndWord, Envelope, Offer, Outgoing, Signal};
+use callgate::protocol::{
+    Answer, Body, CallEnd, CallType, Cipher, EndWord, Envelope, Offer, Outgoing, SessionId, Signal,
+};
 use callgate::signaling::memory::Forgetful;
 use callgate::signaling::{self, Dropped, Incoming, Memory, Settings, Signaling};
 use nostr::{Event, Keys, PublicKey, RelayUrl};
@@ -22,6 +25,8 @@ pub struct Party {
     pub keys: Keys,
     pub signaling: Signaling,
     pub incoming: mpsc::Receiver<Incoming>,
+    /// Sessions whose acceptance was heard.
+    answered: HashSet<SessionId>,
 }
 
 impl Party {
@@ -32,7 +37,7 @@ impl Party {
     pub async fn with(keys: Keys, relays: &[RelayUrl], memory: Arc<dyn Memory>) -> Self {
         let settings = Settings { relays: relays.to_vec(), keys: vec![keys.clone()], memory };
         let (signaling, incoming) = signaling::start(settings).await.unwrap();
-        Self { keys, signaling, incoming }
+        Self { keys, signaling, incoming, answered: HashSet::new() }
     }
 
     pub fn public(&self) -> PublicKey {
@@ -44,10 +49,17 @@ impl Party {
         soon(self.incoming.recv()).await.expect("signaling runs")
     }
 
-    /// The next event that comes in, opened.
+    /// The next event that comes in, opened. An acceptance that was heard before is passed over: it is said again to whoever does
+    /// not begin to connect.
     pub async fn hear(&mut self) -> Signal {
-        let incoming = self.next().await;
-        callgate::protocol::open(incoming.envelope, &incoming.event, &self.keys).expect("it is sealed for us")
+        loop {
+            let incoming = self.next().await;
+            let signal = callgate::protocol::open(incoming.envelope, &incoming.event, &self.keys).unwrap();
+            let accepts = matches!(&signal.body, Body::Answer(answer) if answer.accepted);
+            if !accepts || self.answered.insert(signal.envelope.session.clone()) {
+                return signal;
+            }
+        }
     }
 
     /// The next event, which is to be a `call_answer`.

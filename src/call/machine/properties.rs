@@ -45,6 +45,8 @@ fn inputs() -> impl Strategy<Value = Input> {
         // The way forward is likely, so that many calls get far.
         4 => Just(Input::SourceReady(picture())),
         4 => Just(Input::AnswerReady("answer".into())),
+        4 => Just(Input::AnswerTaken),
+        1 => Just(Input::Checked),
         4 => Just(Input::Secured),
         2 => Just(Input::FirstMedia),
         2 => Just(Input::Tick),
@@ -140,7 +142,8 @@ proptest! {
         prop_assert!(count(&all, is_open_source) <= 1);
         prop_assert!(count(&all, is_open_peer) <= 1);
         prop_assert!(count(&all, is_close) <= 1);
-        prop_assert!(count(&all, sends(SignalKind::Answer)) <= 1);
+        // One, and again while nothing tells that the caller has it.
+        prop_assert!(count(&all, sends(SignalKind::Answer)) <= 1 + usize::from(ANSWERS_AGAIN));
         prop_assert!(count(&all, sends(SignalKind::End)) <= 1);
         prop_assert!(count(&all, sends(SignalKind::Candidate)) <= MAX_CANDIDATES);
         prop_assert!(count(&all, is_candidate) <= MAX_CANDIDATES);
@@ -162,7 +165,8 @@ proptest! {
         }
         // Once its inputs stop, a call that is not up ends by its deadlines alone.
         if state != State::Live {
-            for _ in 0..2 {
+            // An answer may be due once more before them.
+            for _ in 0..3 {
                 if let Some(deadline) = call.deadline() {
                     call.handle(deadline, Input::Tick);
                 }

@@ -7,7 +7,7 @@ use crate::endpoint::{VideoCodec, VideoStream};
 use crate::protocol::{CallEnd, Cipher, Offer, SignalKind};
 
 pub(super) const START: Millis = Millis(1_700_000_000_000);
-pub(super) const TIMING: Timing = Timing { connect: 30_000, close: 10_000 };
+pub(super) const TIMING: Timing = Timing { connect: 30_000, again: 2_000, close: 10_000 };
 
 /// An offer of a caller who takes H.264.
 pub(super) const GOOD_SDP: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
@@ -150,6 +150,26 @@ fn a_call_that_all_goes_well_for() {
     };
     assert_eq!(report.milestones, milestones);
     assert_eq!((call.state(), call.deadline()), (State::Ended, None));
+}
+
+#[test]
+fn an_answer_is_sent_again_while_nothing_tells_that_the_caller_has_it() {
+    let (mut call, now) = call_in(State::Connecting);
+    let again = |actions: &[Action]| matches!(actions, [Action::Send(Body::Answer(answer))] if answer.accepted);
+    let mut now = now;
+    for _ in 0..ANSWERS_AGAIN {
+        // It may wait for its turn at the relay.
+        assert_eq!(call.handle(now, Input::AnswerTaken), []);
+        now = call.deadline().unwrap();
+        assert!(again(&call.handle(now, Input::Tick)));
+    }
+    assert_eq!(call.handle(now, Input::AnswerTaken), []);
+    assert!(call.deadline().unwrap() > now.plus(TIMING.again), "and no more");
+
+    let (mut call, now) = call_in(State::Connecting);
+    call.handle(now, Input::AnswerTaken);
+    call.handle(now, Input::Checked);
+    assert_eq!(call.handle(now.plus(TIMING.again), Input::Tick), [], "the caller has it");
 }
 
 #[test]

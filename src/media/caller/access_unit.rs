@@ -2,14 +2,13 @@
 
 use sha2::{Digest, Sha256};
 
-/// NAL unit types 1-5 are slices, 5 is of an IDR picture (H.264, table 7-1).
-const IDR: u8 = 5;
+use crate::media::hub::h264::{IDR, nals};
 
 /// The digest of an H.264 byte stream's slices, and whether it is a keyframe.
 pub(super) fn h264(unit: &[u8]) -> ([u8; 32], bool) {
     let mut digest = Sha256::new();
     let mut keyframe = false;
-    for nal in nal_units(unit) {
+    for nal in nals(unit).into_iter().filter_map(|range| unit.get(range)) {
         if let Some(kind @ 1..=IDR) = nal.first().map(|first| first & 0x1f) {
             keyframe |= kind == IDR;
             digest.update([0, 0, 0, 1]);
@@ -22,20 +21,6 @@ pub(super) fn h264(unit: &[u8]) -> ([u8; 32], bool) {
 /// The digest of a VP8 frame, and whether it is a keyframe (RFC 6386, section 9.1).
 pub(super) fn vp8(frame: &[u8]) -> ([u8; 32], bool) {
     (Sha256::digest(frame).into(), frame.first().is_some_and(|first| first & 1 == 0))
-}
-
-/// The NAL units of a byte stream (H.264, annex B), without start codes and trailing zeros.
-fn nal_units(stream: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let starts: Vec<usize> =
-        stream.windows(3).enumerate().filter(|(_, window)| *window == [0, 0, 1]).map(|(at, _)| at).collect();
-    let ends: Vec<usize> = starts.iter().skip(1).copied().chain([stream.len()]).collect();
-    starts.into_iter().zip(ends).map(|(start, end)| {
-        let mut nal = stream.get(start + 3..end).unwrap_or_default();
-        while let [rest @ .., 0] = nal {
-            nal = rest;
-        }
-        nal
-    })
 }
 
 #[cfg(test)]

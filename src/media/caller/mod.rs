@@ -86,6 +86,7 @@ pub struct CallerStats {
     pub audio: Received,
 }
 
+/// One track that came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Received {
     /// RTP packets.

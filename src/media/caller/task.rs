@@ -15,13 +15,11 @@ use super::recorder::Recording;
 use super::test_media::TestMedia;
 use super::{CallerCommand, CallerEvent, CallerSettings, CallerStats, Received, offer};
 use crate::media::certificate::Certificate;
-use crate::media::peer::connection::{Connection, Dtls, Ice, fault};
+use crate::media::peer::connection::{Connection, Dtls, fault};
 use crate::media::peer::outgoing::{Format, SourcePad, flush};
 use crate::media::{PeerError, Teardown, TrackStats};
 use crate::sdp::{Candidate, Fingerprint, RemoteAnswer};
 
-/// A gateway that sends nothing for this long, not even RTCP, is gone. (libnice's own check takes 50 s.)
-const SILENCE: Duration = Duration::from_secs(15);
 const TICK: Duration = Duration::from_secs(1);
 
 struct Calling {
@@ -148,10 +146,7 @@ impl Calling {
         let text = description.sdp().as_text().map_err(|_| fault("webrtcbin's offer has no text"))?;
         self.connection.set_local(&description).await?;
         self.connection.gathered().await;
-        let mut candidates = Vec::new();
-        while let Ok(line) = self.connection.candidates.try_recv() {
-            candidates.extend(Candidate::read(&line).ok().flatten());
-        }
+        let candidates = self.connection.found();
         let text = offer::complete(&text, fingerprint, &candidates);
         let _ = self.events.send(CallerEvent::Offer(text)).await;
         Ok(())
@@ -181,18 +176,11 @@ impl Calling {
 
     async fn progressed(&mut self) -> Result<(), PeerError> {
         let progress = self.connection.progress.borrow_and_update().clone();
-        match progress.dtls {
-            Dtls::Connected if self.secured.is_none() => self.secure().await?,
-            // The other side hung up.
-            Dtls::Closed => return Err(PeerError::ClosedByCaller),
-            Dtls::Failed => return Err(PeerError::DtlsFailed),
-            Dtls::Connected | Dtls::Pending => {}
+        if progress.dtls == Dtls::Connected && self.secured.is_none() {
+            self.secure().await?;
         }
-        if progress.ice == Ice::Failed {
-            return Err(if self.secured.is_some() { PeerError::ConsentLost } else { PeerError::IceFailed });
-        }
-        if let Some(what) = progress.fault {
-            return Err(PeerError::GStreamer(what));
+        if let Some(failure) = progress.failure(self.secured.is_some()) {
+            return Err(failure);
         }
         if progress.latency_changes != self.latency_changes {
             self.latency_changes = progress.latency_changes;
@@ -201,12 +189,9 @@ impl Calling {
         Ok(())
     }
 
-    /// As on the answering side: `webrtcbin` 1.22 takes any certificate.
+    /// As on the answering side: no media before the certificate turned out to be the right one.
     async fn secure(&mut self) -> Result<(), PeerError> {
-        let shown = self.connection.remote_fingerprint().ok_or(PeerError::FingerprintMismatch)?;
-        if !self.fingerprints.contains(&shown) {
-            return Err(PeerError::FingerprintMismatch);
-        }
+        self.connection.verify(&self.fingerprints)?;
         self.receiver.incoming.trust();
         for (format, payload_type, ssrc, pad) in self.sending.drain(..) {
             self.test_media.push(TestMedia::start(format, payload_type, ssrc, pad)?);
@@ -238,8 +223,7 @@ impl Calling {
 
     fn ticked(&mut self) -> Result<(), PeerError> {
         let Some(arrived) = self.secured else { return Ok(()) };
-        let arrivals = &self.connection.arrivals;
-        if arrivals.packets() > arrived && arrivals.silence() > SILENCE {
+        if self.connection.is_silent(arrived) {
             return Err(PeerError::ConsentLost);
         }
         let (before, last) = self.last;

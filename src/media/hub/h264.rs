@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::sps::picture_size;
 
-const IDR: u8 = 5;
+/// NAL unit types (H.264, table 7-1): 1-5 are slices, 5 is of an IDR picture.
+pub(in crate::media) const IDR: u8 = 5;
 const SPS: u8 = 7;
 const PPS: u8 = 8;
 const ACCESS_UNIT_DELIMITER: u8 = 9;
@@ -15,7 +16,7 @@ const FU_A: u8 = 28;
 pub(super) const MAX_PAYLOAD: usize = 1200 - 12;
 
 /// The NAL units of an Annex B byte stream, without start codes and the zero bytes around them.
-pub(super) fn nals(stream: &[u8]) -> Vec<Range<usize>> {
+pub(in crate::media) fn nals(stream: &[u8]) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut start = None;
     let mut at = 0;

@@ -8,7 +8,7 @@ mod desk;
 mod fan;
 mod feed;
 mod gop;
-mod h264;
+pub(super) mod h264;
 pub(super) mod pattern;
 mod pipeline;
 mod rtsp;

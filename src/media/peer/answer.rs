@@ -88,10 +88,7 @@ pub(super) async fn answer(peer: &mut Running) -> Result<(), PeerError> {
     let text = answer.sdp().as_text().map_err(|_| fault("webrtcbin's answer has no text"))?;
     connection.set_local(&answer).await?;
     let complete = connection.gathered().await;
-    let mut candidates = Vec::new();
-    while let Ok(line) = connection.candidates.try_recv() {
-        candidates.extend(Candidate::read(&line).ok().flatten());
-    }
+    let mut candidates = connection.found();
     advertise(&mut candidates, &setup.ice);
     let local = LocalTransport { fingerprint: setup.certificate.fingerprint(), candidates, complete };
     let sdp =

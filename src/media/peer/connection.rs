@@ -16,7 +16,7 @@ use super::goodbye;
 use super::resend::KEPT;
 use crate::media::certificate::{Certificate, fingerprint_of};
 use crate::media::{IceSettings, PeerError, Teardown, TurnServer, teardown};
-use crate::sdp::Fingerprint;
+use crate::sdp::{Candidate, Fingerprint};
 
 /// `webrtcbin` answers within milliseconds, the first of a process within 200 ms of computing: plugins load, and GStreamer makes a certificate
 /// of its own. A machine with ten times the work that it can do takes seconds for that, and the caller still rings. Past this it never will.
@@ -26,6 +26,11 @@ const GATHERING_DEADLINE: Duration = Duration::from_secs(1);
 /// Milliseconds between two connectivity checks: the least that RFC 8445, section 14.2, allows. libnice's 20 cost a call 45 ms, since even
 /// one pair takes three steps.
 const CHECK_PACING: u32 = 5;
+/// Who takes part sends RTCP at least every 5 s (RFC 3550, section 6.2), browsers every second. RFC 7675 gives up after 30 s, libnice's own
+/// check after 50 s.
+const SILENCE: Duration = Duration::from_secs(15);
+/// libnice's signal for the other side's first connectivity check.
+const CHECKED: &str = "initial-binding-request-received";
 /// SSRCs (each with a jitter buffer and a thread) that the other side may make us keep: two tracks, their retransmissions, and some that
 /// were replaced and have not timed out.
 const MAX_STREAMS: u32 = 16;
@@ -54,6 +59,8 @@ pub(in crate::media) enum Dtls {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(in crate::media) struct Progress {
     pub(in crate::media) gathered: bool,
+    /// The other side's first connectivity check came.
+    pub(in crate::media) checked: bool,
     pub(in crate::media) ice: Ice,
     pub(in crate::media) dtls: Dtls,
     /// The first error on the pipeline's bus.
@@ -61,6 +68,21 @@ pub(in crate::media) struct Progress {
     /// Elements that said that their latency changed.
     pub(in crate::media) latency_changes: u32,
     pub(in crate::media) first_media: bool,
+}
+
+impl Progress {
+    /// What ended the connection, if anything did; `secured`: it was up before.
+    pub(in crate::media) fn failure(&self, secured: bool) -> Option<PeerError> {
+        match self.dtls {
+            Dtls::Closed => return Some(PeerError::ClosedByCaller),
+            Dtls::Failed => return Some(PeerError::DtlsFailed),
+            Dtls::Connected | Dtls::Pending => {}
+        }
+        if self.ice == Ice::Failed {
+            return Some(if secured { PeerError::ConsentLost } else { PeerError::IceFailed });
+        }
+        self.fault.clone().map(PeerError::GStreamer)
+    }
 }
 
 /// Packets (RTP, RTCP, DTLS; not STUN) that came from the other side.
@@ -137,7 +159,7 @@ impl Connection {
         let report = Arc::new(report);
         let (found, candidates) = mpsc::channel(MAX_CANDIDATES);
         let arrivals = Arc::new(Arrivals::new());
-        configure_ice(&webrtcbin, ice)?;
+        configure_ice(&webrtcbin, ice, &report)?;
         watch_elements(&webrtcbin, certificate, &arrivals)?;
         watch_ice(&webrtcbin, &report, found);
         watch_bus(&pipeline, &report);
@@ -244,9 +266,29 @@ impl Connection {
             .send_if_modified(|progress| dtls != Dtls::Pending && std::mem::replace(&mut progress.dtls, dtls) != dtls);
     }
 
-    /// SHA-256 of the certificate that the other side showed.
-    pub(in crate::media) fn remote_fingerprint(&self) -> Option<Fingerprint> {
-        fingerprint_of(self.transport()?.remote_certificate()?.as_str())
+    /// Compares the certificate that the other side showed with those that its description names. `webrtcbin` 1.22 takes any: whoever is on
+    /// the path could have taken the call over.
+    ///
+    /// # Errors
+    /// [`PeerError::FingerprintMismatch`].
+    pub(in crate::media) fn verify(&self, named: &[Fingerprint]) -> Result<(), PeerError> {
+        let shown = self.transport().and_then(|transport| fingerprint_of(transport.remote_certificate()?.as_str()));
+        match shown {
+            Some(shown) if named.contains(&shown) => Ok(()),
+            _ => Err(PeerError::FingerprintMismatch),
+        }
+    }
+
+    /// Whether the other side, of whom `packets` had come when the connection was secured, has fallen silent. Who never sent one since cannot:
+    /// libnice's own check remains.
+    pub(in crate::media) fn is_silent(&self, packets: u64) -> bool {
+        self.arrivals.packets() > packets && self.arrivals.silence() > SILENCE
+    }
+
+    /// The local candidates that were found since the last look.
+    pub(in crate::media) fn found(&mut self) -> Vec<Candidate> {
+        let lines = std::iter::from_fn(|| self.candidates.try_recv().ok());
+        lines.filter_map(|line| Candidate::read(&line).ok().flatten()).collect()
     }
 
     /// Gives ICE a candidate: `text` is our own text of one that passed the guard.
@@ -305,7 +347,11 @@ fn description(kind: WebRTCSDPType, text: &str) -> Result<WebRTCSessionDescripti
     Ok(WebRTCSessionDescription::new(kind, message))
 }
 
-fn configure_ice(webrtcbin: &gst::Element, settings: &IceSettings) -> Result<(), PeerError> {
+fn configure_ice(
+    webrtcbin: &gst::Element,
+    settings: &IceSettings,
+    report: &Arc<watch::Sender<Progress>>,
+) -> Result<(), PeerError> {
     let object =
         |of: &glib::Object, name: &str| of.find_property(name).and_then(|_| of.property::<Option<glib::Object>>(name));
     let ice = object(webrtcbin.upcast_ref(), "ice-agent").ok_or_else(|| fault("webrtcbin has no ICE agent"))?;
@@ -318,6 +364,15 @@ fn configure_ice(webrtcbin: &gst::Element, settings: &IceSettings) -> Result<(),
     }
     if agent.find_property("stun-pacing-timer").is_some() {
         agent.set_property("stun-pacing-timer", CHECK_PACING);
+    }
+    if glib::subclass::SignalId::lookup(CHECKED, agent.type_()).is_some() {
+        let weak = Arc::downgrade(report);
+        agent.connect(CHECKED, false, move |_| {
+            if let Some(report) = weak.upgrade() {
+                report.send_modify(|progress| progress.checked = true);
+            }
+            None
+        });
     }
     if let Some((low, high)) = settings.ports {
         ice.set_property("min-rtp-port", u32::from(low));
@@ -393,6 +448,9 @@ fn watch_elements(
                 element.set_property("allow-repeat-tx", true);
                 element.set_property("replay-window-size", 2 * KEPT as u32);
             }
+            // Packets leave when a tap pushes them. Waiting for their time holds up both tracks, which share the tap's thread: a camera whose
+            // sound is timed ahead (rtspsrc aligns it with a picture that came late) would get no picture through at all.
+            "clocksync" => element.set_property("sync", false),
             "nicesrc" => {
                 let Some(pad) = element.static_pad("src") else { return };
                 let arrivals = arrivals.clone();
@@ -494,6 +552,22 @@ mod tests {
         assert_eq!(turn_uri(&server), "turn://1%3Aa:b%2F%2B%3D@turn.example:3478?transport=udp");
         let tls = TurnServer { url: "turns:turn.example:5349?transport=tcp".into(), ..server };
         assert_eq!(turn_uri(&tls), "turns://1%3Aa:b%2F%2B%3D@turn.example:5349?transport=tcp");
+    }
+
+    #[test]
+    fn no_packet_waits_for_its_time() {
+        crate::media::init().unwrap();
+        let certificate = Arc::new(Certificate::make().unwrap());
+        let connection = Connection::build(&IceSettings::default(), certificate).unwrap();
+        let _pad = connection.webrtcbin.request_pad_simple("sink_0").unwrap();
+        let bin = connection.webrtcbin.downcast_ref::<gst::Bin>().unwrap();
+        let waits: Vec<bool> = bin
+            .iterate_all_by_element_factory_name("clocksync")
+            .into_iter()
+            .map(|element| element.unwrap().property("sync"))
+            .collect();
+        assert_eq!(waits, [false]);
+        connection.pipeline.set_state(gst::State::Null).unwrap();
     }
 
     #[test]

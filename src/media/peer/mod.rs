@@ -47,7 +47,7 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// Starts the task. It sends `AnswerReady`, `Secured`, `FirstMedia`, `Stats`, or at any time `PeerFailed`, after which it frees
+    /// Starts the task. It sends `AnswerReady`, `Checked`, `Secured`, `FirstMedia`, `Stats`, or at any time `PeerFailed`, after which it frees
     /// everything by itself.
     pub(super) fn open(setup: PeerSetup) -> Self {
         let (candidates, taken) = mpsc::channel(CANDIDATE_QUEUE);

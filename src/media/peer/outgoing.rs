@@ -193,7 +193,7 @@ impl PacketSink for PadSink {
     }
 }
 
-/// Makes every push, also one that waits in `webrtcbin` for its time, return at once with an error.
+/// Makes every push, also one that is stuck in `webrtcbin`, return at once with an error.
 pub(in crate::media) fn flush(pads: &[gst::Pad]) {
     for pad in pads {
         pad.push_event(gst::event::FlushStart::new());

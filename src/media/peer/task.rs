@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Connection, Dtls, Ice, fault};
+use super::connection::{Connection, Dtls, fault};
 use super::incoming::Incoming;
 use super::outgoing::{PadSink, SourcePad, flush};
 use super::rtcp::Feedback;
@@ -19,9 +19,6 @@ use crate::media::tap::{RtpFields, TapSettings, Track};
 use crate::media::{Event, PeerError, PeerStats, Teardown, TrackStats};
 use crate::sdp::Candidate;
 
-/// A caller who receives media sends RTCP at least every 5 s (RFC 3550, section 6.2), browsers every second. RFC 7675 gives up after 30 s,
-/// libnice's own check after 50 s.
-const SILENCE: Duration = Duration::from_secs(15);
 /// Between two statistics.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -35,6 +32,7 @@ pub(super) struct Running {
     feedback: Arc<Feedback>,
     secured: Option<Secured>,
     latency_changes: u32,
+    checked: bool,
     first_media: bool,
 }
 
@@ -62,6 +60,7 @@ pub(super) async fn run(
             feedback: Arc::default(),
             secured: None,
             latency_changes: 0,
+            checked: false,
             first_media: false,
         }),
         Ok(Err(error)) => Err(error),
@@ -80,7 +79,7 @@ pub(super) async fn run(
         Err(error) => (None, Some(error)),
     };
     if let Some(error) = failure {
-        tracing::info!(%call, %error, "the peer failed");
+        tracing::debug!(%call, %error, "the peer ends");
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
@@ -125,17 +124,15 @@ impl Running {
 
     async fn progressed(&mut self) -> Result<(), PeerError> {
         let progress = self.connection.progress.borrow_and_update().clone();
-        match progress.dtls {
-            Dtls::Connected if self.secured.is_none() => self.secure().await?,
-            Dtls::Closed => return Err(PeerError::ClosedByCaller),
-            Dtls::Failed => return Err(PeerError::DtlsFailed),
-            Dtls::Connected | Dtls::Pending => {}
+        if progress.checked && !self.checked {
+            self.checked = true;
+            let _ = self.setup.events.send(Event::Checked { call: self.setup.call }).await;
         }
-        if progress.ice == Ice::Failed {
-            return Err(if self.secured.is_some() { PeerError::ConsentLost } else { PeerError::IceFailed });
+        if progress.dtls == Dtls::Connected && self.secured.is_none() {
+            self.secure().await?;
         }
-        if let Some(what) = progress.fault {
-            return Err(PeerError::GStreamer(what));
+        if let Some(failure) = progress.failure(self.secured.is_some()) {
+            return Err(failure);
         }
         if progress.latency_changes != self.latency_changes {
             self.latency_changes = progress.latency_changes;
@@ -148,19 +145,13 @@ impl Running {
         Ok(())
     }
 
-    /// DTLS is up. `webrtcbin` 1.22 takes any certificate: whoever is on the path could have taken the call over, so no media flows either
-    /// way before the certificate turned out to be one that the offer names.
+    /// DTLS is up. No media flows either way before the certificate turned out to be one that the offer names.
     async fn secure(&mut self) -> Result<(), PeerError> {
-        let shown = self.connection.remote_fingerprint().ok_or(PeerError::FingerprintMismatch)?;
-        if !self.setup.offer.fingerprints.contains(&shown) {
-            return Err(PeerError::FingerprintMismatch);
-        }
+        self.connection.verify(&self.setup.offer.fingerprints)?;
         self.incoming.trust();
         if let Some(session) = self.connection.rtp_session() {
             self.feedback.attach(&session);
         }
-        // A latency that was distributed earlier would delay every packet of the burst.
-        self.recalculate_latency();
         let arrived = self.connection.arrivals.packets();
         self.secured = Some(Secured { tap: self.join(), arrived });
         let _ = self.setup.events.send(Event::Secured { call: self.setup.call }).await;
@@ -208,9 +199,7 @@ impl Running {
 
     fn ticked(&self) -> Result<(), PeerError> {
         let Some(secured) = &self.secured else { return Ok(()) };
-        let arrivals = &self.connection.arrivals;
-        // Who never sent a packet cannot fall silent: libnice's own check remains.
-        if arrivals.packets() > secured.arrived && arrivals.silence() > SILENCE {
+        if self.connection.is_silent(secured.arrived) {
             return Err(PeerError::ConsentLost);
         }
         let stats = self.stats(secured);
@@ -241,7 +230,7 @@ impl Running {
         drop(pads);
         let teardown = connection
             .close(polite, move || {
-                // A push that waits for its time comes back, and the tap with it.
+                // A push that is stuck in there comes back, and the tap with it.
                 flush(&flushed);
                 drop(secured);
             })
