@@ -52,13 +52,11 @@ async fn calls_stay_up_while_the_camera_is_dead_and_the_picture_returns_with_it(
     assert_eq!(gate.state(0).await["state"], "open");
     let calls = gate.calls().await;
     for mut watcher in watchers {
-        assert_eq!(watcher.answers, 1, "no other answer was needed");
+        assert_eq!(watcher.answers(), 1, "no other answer was needed");
         assert!(calls.iter().any(|call| call["session"] == watcher.session.as_str() && call["state"] == "live"));
-        let mut got = watcher.all_seen();
-        let camera_sent = sent(&after);
-        got.retain(|picture| camera_sent.contains(picture));
+        let got = watcher.all_seen();
         assert!(got.len() > 10);
-        assert_a_run(&got, &camera_sent);
+        assert_a_run(&got, &sent(&after));
     }
 }
 
@@ -81,7 +79,7 @@ async fn a_call_goes_on_without_the_relay_and_a_new_one_works_when_it_is_back() 
     second.pictures(5).await;
     watcher.picture_after(Instant::now()).await;
     assert_eq!(gate.calls().await.len(), 2);
-    assert_eq!(watcher.answers, 1);
+    assert_eq!(watcher.answers(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -183,7 +181,9 @@ async fn the_api_hangs_up_one_call() {
 async fn two_lines_with_two_cameras_do_not_mix() {
     let folder = tempfile::tempdir().unwrap();
     let copies = ["front", "back"].map(|name| folder.path().join(name));
-    let cameras = copies.each_ref().map(|copy| Camera::small(copy, &[]));
+    // Otherwise two test pictures that were begun in the same second are the same.
+    let cameras =
+        [("320", &copies[0]), ("352", &copies[1])].map(|(width, copy)| Camera::small(copy, &["--width", width]));
     let relay = TestRelay::start(Behaviour::Honest).await;
     let gate = Gate::run(&relay.url(), &[("front", &cameras[0].url), ("back", &cameras[1].url)], "");
     let mut watchers = [Watcher::call(&gate, 0).await, Watcher::call(&gate, 1).await];

@@ -46,9 +46,10 @@ impl Camera {
     /// A small picture, cheap for a busy machine: two groups a second, and a copy of what it sends.
     pub fn small(copy: &Path, more: &[&str]) -> Self {
         let copy = copy.to_str().expect("UTF-8");
-        let fps = if more.contains(&"--fps") { &[][..] } else { &["--fps", "10"] };
-        let small = ["--width", "320", "--height", "180", "--keyframe", "5", "--bitrate", "200"];
-        Self::start(&[&small, fps, &["--copy", copy], more].concat())
+        let usual =
+            [["--width", "320"], ["--height", "180"], ["--fps", "10"], ["--keyframe", "5"], ["--bitrate", "200"]];
+        let small = usual.into_iter().filter(|[name, _]| !more.contains(name)).flatten().collect::<Vec<_>>();
+        Self::start(&[&small[..], &["--copy", copy], more].concat())
     }
 
     pub fn port(&self) -> String {
@@ -199,8 +200,7 @@ pub struct Watcher {
     pub keys: Keys,
     /// Everything that came, as a byte stream.
     stream: Vec<u8>,
-    /// How often an answer was taken.
-    pub answers: usize,
+    answers: usize,
     pub last_stats: CallerStats,
 }
 
@@ -311,9 +311,10 @@ impl Watcher {
         }
     }
 
-    /// The next picture that arrived after `moment`.
+    /// The next picture that arrived after `moment`. Those before it are forgotten.
     pub async fn picture_after(&mut self, moment: Instant) -> AccessUnit {
         loop {
+            self.stream.clear();
             let unit = self.picture().await;
             if unit.arrived > moment {
                 return unit;
@@ -321,7 +322,16 @@ impl Watcher {
         }
     }
 
-    /// All pictures that ever came.
+    /// How often an answer was taken until now.
+    pub fn answers(&mut self) -> usize {
+        while let Ok(event) = self.events.try_recv() {
+            assert!(!matches!(event, DialEvent::Ended { .. }), "{event:?}");
+            self.answers += usize::from(event == DialEvent::Answered);
+        }
+        self.answers
+    }
+
+    /// All pictures that came, if none was forgotten.
     pub fn all_seen(&mut self) -> Vec<Picture> {
         while let Ok(unit) = self.units.try_recv() {
             self.stream.extend_from_slice(&unit.data);
@@ -331,11 +341,9 @@ impl Watcher {
     }
 }
 
-/// The pictures of an Annex B file. The last one may be written half, so it is left out.
+/// The pictures of a camera's copy. It writes each before it sends it: the last one may be written half, but then nobody has it.
 pub fn sent(copy: &Path) -> Vec<Picture> {
-    let mut pictures = pictures(&std::fs::read(copy).expect("the camera's copy"));
-    pictures.pop();
-    pictures
+    pictures(&std::fs::read(copy).expect("the camera's copy"))
 }
 
 /// The pictures of a Matroska file's H.264 track.
