@@ -8,6 +8,7 @@ use callgate::signaling::NOISY_LOG_TARGETS;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    share_heaps();
     let cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(exit) => return exit.into(),
@@ -19,6 +20,17 @@ fn main() -> ExitCode {
             eprintln!("{failure}");
             failure.exit().into()
         }
+    }
+}
+
+/// glibc gives threads heaps of their own, eight for each core, and each keeps what its busiest moment took. A call is a dozen short-lived
+/// threads, so that all heaps would grow one after another. Two cost 24 callers no measurable time, and halve what 300 calls leave.
+fn share_heaps() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes two numbers, and sets one that threads which are yet to be started read.
+    unsafe {
+        // Refused, it changes nothing.
+        libc::mallopt(libc::M_ARENA_MAX, 2);
     }
 }
 
