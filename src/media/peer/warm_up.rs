@@ -38,3 +38,27 @@ async fn answer(connection: &mut Connection) -> Result<(), PeerError> {
     connection.gathered().await;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use gst::prelude::*;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_packet_of_an_answered_call_waits_for_its_time() {
+        crate::media::init().unwrap();
+        let certificate = Arc::new(Certificate::make().unwrap());
+        let mut connection = Connection::build(&IceSettings::default(), certificate).unwrap();
+        answer(&mut connection).await.unwrap();
+        let bin = connection.webrtcbin.clone().downcast::<gst::Bin>().unwrap();
+        let waits: Vec<bool> = bin
+            .iterate_all_by_element_factory_name("clocksync")
+            .into_iter()
+            .map(|element| element.unwrap().property("sync"))
+            .collect();
+        connection.close(false, || {}).await;
+
+        assert!(!waits.is_empty() && !waits.contains(&true), "{waits:?}");
+    }
+}
