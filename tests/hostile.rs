@@ -43,7 +43,7 @@ use signaling::Party;
 use tokio::sync::mpsc;
 
 /// Offers, each with one to four changes; the candidates that follow them are changed too.
-const MUTATIONS: u64 = 18_000;
+const MUTATIONS: u64 = 8_000;
 /// Calls at once.
 const AT_ONCE: usize = 8;
 

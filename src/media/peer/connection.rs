@@ -134,8 +134,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         if !self.closing {
             let pipeline = self.pipeline.clone();
-            let _ =
-                std::thread::Builder::new().name("teardown".into()).spawn(move || pipeline.set_state(gst::State::Null));
+            let _ = std::thread::Builder::new().name("teardown".into()).spawn(move || teardown::stop(&pipeline));
         }
     }
 }
