@@ -35,6 +35,9 @@ const ARGUMENTS: &[&str] = &[
 /// A microphone that the page is allowed to use. A page that may use it sees this machine's addresses too.
 const MICROPHONE: &[&str] = &["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"];
 
+/// How often chromedriver is started before it counts as broken.
+const DRIVER_STARTS: usize = 5;
+
 /// One browser with an empty profile; it goes away when dropped.
 pub struct Browser {
     driver: Child,
@@ -123,24 +126,7 @@ impl Browser {
 
     async fn start_with(more: &[&str]) -> Browser {
         let profile = tempfile::tempdir().expect("a directory for the profile");
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("chromedriver (Debian: apt-get install chromium-driver)");
-        let mut lines = BufReader::new(driver.stdout.take().expect("its output")).lines();
-        let port = loop {
-            let line = lines.next_line().await.expect("its output").expect("chromedriver says its port");
-            if let Some((_, port)) = line.split_once("started successfully on port ") {
-                break port.trim_end_matches('.').parse().expect("a port");
-            }
-        };
-        // Its output is read on, so that it never blocks.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-
+        let (driver, port) = start_driver().await;
         let mut arguments: Vec<String> = ARGUMENTS.iter().chain(more).map(|&argument| argument.to_owned()).collect();
         arguments.push(format!("--user-data-dir={}", profile.path().display()));
         let mut browser = Browser {
@@ -441,6 +427,35 @@ impl Browser {
         let stamps: Vec<(u32, u32)> = serde_json::from_value(read).expect("stamps");
         stamps.into_iter().map(|(shown, now)| Stamp { shown, now }).collect()
     }
+}
+
+/// Starts chromedriver, and returns the port that it listens on.
+///
+/// For `--port=0` it takes a free port of ::1 or 127.0.0.1 and then wants the same one of the other too: where that belongs to
+/// another process it says so and ends, and is started again for another port.
+async fn start_driver() -> (Child, u16) {
+    let mut said = Vec::new();
+    for _ in 0..DRIVER_STARTS {
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("chromedriver (Debian: apt-get install chromium-driver)");
+        let mut lines = BufReader::new(driver.stdout.take().expect("its output")).lines();
+        while let Some(line) = lines.next_line().await.expect("its output") {
+            if let Some((_, port)) = line.split_once("started successfully on port ") {
+                let port = port.trim_end_matches('.').parse().expect("a port");
+                // Its output is read on, so that it never blocks.
+                tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+                return (driver, port);
+            }
+            said.push(line);
+        }
+    }
+    panic!("chromedriver ended before it said its port, {DRIVER_STARTS} times: {}", said.join(" | "));
 }
 
 impl Drop for Browser {
