@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use callgate::call::{Access, Refuse};
+use callgate::call::{Access, Millis, Refuse};
 use callgate::config::{self, Config, ConfigErrors, LineKey, Since};
 use nostr::nips::nip19::ToBech32 as _;
 use nostr::{Keys, PublicKey};
@@ -240,6 +240,26 @@ fn each_mistake_gets_one_clear_line() {
             head("[access]\nrefuse = \"loudly\""),
             "callgate.toml:5: access.refuse: must be one of \"silent\", \"answer\"",
         ),
+        (
+            head("[access]\nallow = [{ npub = \"npub1hunter2\" }]"),
+            "callgate.toml:5: access.allow[0].npub: must be an npub (npub1...) or 64 hex digits",
+        ),
+        (
+            head("[access]\ndeny = [{ until = 2026-12-31 }]"),
+            "callgate.toml:5: access.deny[0].npub: is missing: whose entry it is",
+        ),
+        (
+            head("[access]\ndeny = [\"*\"]"),
+            "callgate.toml:5: access.deny[0]: must be an npub (npub1...) or 64 hex digits",
+        ),
+        (
+            head(&format!("[access]\nallow = [{{ npub = \"{NPUB}\", until = 2026-12-31T18:00:00 }}]")),
+            "callgate.toml:5: access.allow[0].until: must be a time with its offset such as 2026-12-31T18:00:00Z, or a date such as 2026-12-31, which means its end in UTC",
+        ),
+        (
+            head(&format!("[access]\nallow = [{{ npub = \"{NPUB}\", untill = 2026-12-31 }}]")),
+            "callgate.toml:5: access.allow[0].untill: unknown key; did you mean `until`?",
+        ),
         (head("[access]\nfollows_of = []"), "callgate.toml:5: access.follows_of: is not in this version of callgate"),
         // [limits]
         (head("[limits]\ncalls = 0"), "callgate.toml:5: limits.calls: must be a whole number from 1 to 10000"),
@@ -454,6 +474,42 @@ fn what_may_not_be_meant_is_a_warning() {
 }
 
 #[test]
+fn entries_may_end_and_those_of_a_line_replace_what_all_lines_allow_and_add_to_what_they_deny() {
+    let folder = Folder::new();
+    let [one, two, three] = std::array::from_fn(|_| Keys::generate().public_key());
+    let text = format!(
+        "{HEAD}[access]\nallow = [\"{NPUB}\", {{ npub = \"{}\", until = 2999-12-31T18:00:00Z }}]\ndeny = [\"{}\"]\n\
+         [[line]]\nname = \"door\"\nplay = \"test://\"\n\
+         [[line]]\nname = \"yard\"\nplay = \"test://\"\nallow = [{{ npub = \"{NPUB}\", until = \"2999-12-31\" }}]\ndeny = [\"{}\"]\n",
+        one.to_hex(),
+        two.to_hex(),
+        three.to_hex(),
+    );
+
+    let config = folder.read(&text).unwrap();
+
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    let known = PublicKey::parse(NPUB).unwrap();
+    let (evening, night) = (Millis(32_503_658_400_000), Millis(32_503_680_000_000));
+    let [door, yard] = config.lines.as_slice() else { panic!() };
+    let listed = |entries: &[(PublicKey, Option<Millis>)]| Access::Only(entries.iter().copied().collect());
+    assert_eq!(door.access.access, listed(&[(known, None), (one, Some(evening))]));
+    assert_eq!(door.access.deny, [two].into_iter().collect());
+    assert_eq!(yard.access.access, listed(&[(known, Some(night))]));
+    assert_eq!(yard.access.deny, [two, three].into_iter().collect());
+}
+
+#[test]
+fn an_entry_that_has_ended_is_a_warning() {
+    let folder = Folder::new();
+    let ended = format!("allow = [{{ npub = \"{NPUB}\", until = 2001-01-01 }}]");
+    let config = folder.read(&format!("{HEAD}{DOOR}").replace("allow = [\"*\"]", &ended)).unwrap();
+    let told: Vec<String> =
+        config.warnings.iter().map(|warning| format!("{}{}", warning.place.key, warning.doubt)).collect();
+    assert_eq!(told, ["line \"door\": allow[0].until".to_owned() + "ended already: the entry changes nothing"]);
+}
+
+#[test]
 fn every_key_of_the_schema_is_read() {
     // A value of the wrong kind is complained about at its own key, if anyone looks at it.
     let folder = Folder::new();
@@ -463,6 +519,7 @@ fn every_key_of_the_schema_is_read() {
                 "" => format!("{} = 1979-05-27\n", key.name),
                 "[[line]]" => format!("[[line]]\n{} = 1979-05-27\n", key.name),
                 "turn = [{ }]" => format!("[ice]\nturn = [{{ {} = 1979-05-27 }}]\n", key.name),
+                "allow = [{ }]" => format!("[access]\nallow = [{{ {} = true }}]\n", key.name),
                 header => format!("{header}\n{} = 1979-05-27\n", key.name),
             };
             let errors = folder.read(&text).unwrap_err();

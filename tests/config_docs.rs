@@ -28,9 +28,13 @@ fn name_of(header: &str) -> &str {
 fn the_readme_names_every_key_and_no_other() {
     let readme = read("README.md");
     let part = readme.split("\n## ").find(|part| part.starts_with("Configuration")).unwrap();
+    let sections = config::sections();
+    // `turn` for `turn = [{ }]`: a key whose value is a list of tables. Its row names their keys too.
+    let list_of = |header: &str| header.strip_suffix(" = [{ }]").map(str::to_owned);
+    let lists: BTreeSet<String> = sections.iter().filter_map(|section| list_of(section.header)).collect();
     let mut section = String::new();
     let mut told = BTreeSet::new();
-    let mut turn = BTreeSet::new();
+    let mut inside = BTreeSet::new();
     for row in part.lines().filter_map(|line| line.strip_prefix("| ")) {
         let (first, rest) = row.split_once('|').unwrap();
         if first.contains("**") {
@@ -38,21 +42,26 @@ fn the_readme_names_every_key_and_no_other() {
             continue;
         }
         told.extend(quoted(first).map(|key| (section.clone(), key)));
-        if first.contains("`turn`") {
-            turn.extend(quoted(rest));
+        // A line's row says where to look.
+        if let Some(list) = quoted(first).find(|key| lists.contains(key) && section != "line") {
+            let keys = quoted(rest).filter(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
+            inside.extend(keys.map(|key| (list.clone(), key)));
         }
     }
 
-    let sections = config::sections();
     let tables: BTreeSet<&str> = sections.iter().map(|section| name_of(section.header)).collect();
-    let usable = sections.iter().flat_map(|section| {
-        let now = section.keys.iter().filter(|key| key.since == Since::Now && !tables.contains(key.name));
-        now.map(|key| (name_of(section.header).to_owned(), key.name.to_owned()))
-    });
-    let (turn_keys, usable): (BTreeSet<_>, BTreeSet<_>) = usable.partition(|(section, _)| section.starts_with("turn"));
+    let (mut usable, mut usable_inside) = (BTreeSet::new(), BTreeSet::new());
+    for section in sections {
+        for key in section.keys.iter().filter(|key| key.since == Since::Now && !tables.contains(key.name)) {
+            match list_of(section.header) {
+                Some(list) => usable_inside.insert((list, key.name.to_owned())),
+                None => usable.insert((name_of(section.header).to_owned(), key.name.to_owned())),
+            };
+        }
+    }
 
     assert_eq!(told, usable, "left: README.md, right: the schema");
-    assert_eq!(turn, turn_keys.into_iter().map(|(_, key)| key).collect(), "left: README.md, right: the schema");
+    assert_eq!(inside, usable_inside, "left: README.md, right: the schema");
 }
 
 /// Every example is right but for the files that it names, which only its reader has.

@@ -8,7 +8,7 @@ mod end;
 mod limits;
 mod machine;
 
-pub use access::{Access, AccessDecision, AccessPolicy, Refuse};
+pub use access::{Access, AccessDecision, AccessPolicy, Followed, Grounds, Listed, Refuse};
 pub use end::{EndReason, Origin, refusal};
 pub use limits::{Admission, LimitReached, Limits};
 pub use machine::{Action, Call, Input, Milestones, Report, State, Timing};

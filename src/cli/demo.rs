@@ -46,7 +46,7 @@ pub(super) fn demo(args: &DemoArgs) -> Outcome {
         key: LineKey::Given(Keys::generate()),
         play: Endpoint::Rtsp { url: camera.url().clone(), transport: crate::endpoint::RtspTransport::Tcp },
         // Only this machine reaches the relay.
-        access: AccessPolicy { access: Access::Anyone, refuse: Refuse::Silent },
+        access: AccessPolicy::new(Access::Anyone, Refuse::Silent),
         keep_warm: false,
         idle: DEFAULT_IDLE,
     });

@@ -80,7 +80,7 @@ impl ServeArgs {
             name,
             key,
             play,
-            access: AccessPolicy { access, refuse: Refuse::default() },
+            access: AccessPolicy::new(access, Refuse::default()),
             keep_warm: false,
             idle: DEFAULT_IDLE,
         });

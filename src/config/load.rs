@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use nostr::PublicKey;
 use toml::de::DeTable;
@@ -14,7 +15,7 @@ use super::{
     Config, ConfigError, ConfigErrors, DEFAULT_IDLE, Doubt, Http, Ice, Limits, Line, LineKey, Nostr, Place, Problem,
     Secret, Turn, read_key_file, read_secret_file, read_token_file, scalar, schema,
 };
-use crate::call::{Access, AccessPolicy, Refuse};
+use crate::call::{Access, AccessPolicy, Listed, Millis, Refuse};
 use crate::endpoint::Endpoint;
 
 /// Reads and validates a file; opens no port and writes nothing.
@@ -109,25 +110,34 @@ fn nostr(table: &Table<'_>) -> Nostr {
     Nostr { relays, embedded_relay: embedded.and_then(|value| value.parse(scalar::socket_address)) }
 }
 
-/// What `[access]` or a line says, each half on its own.
+/// What `[access]` or a line says, each part on its own.
 #[derive(Default)]
 struct AccessWords {
     allow: Option<Access>,
+    deny: Listed,
     refuse: Option<Refuse>,
 }
 
 fn access_of(table: &Table<'_>) -> AccessWords {
     AccessWords {
         allow: table.get("allow").map(|value| allow(&value)),
+        deny: table.get("deny").map(|value| listed(&value)).unwrap_or_default(),
         refuse: table.get("refuse").and_then(|value| value.parse(scalar::refuse)),
     }
 }
 
 fn allow(value: &Value<'_>) -> Access {
-    let entries = value.list_of(|text| match text {
-        "*" => Ok(None),
-        key => scalar::parse_public_key(key).map(Some),
-    });
+    let entries = value.list().unwrap_or_default();
+    let read = |value: &Value<'_>| {
+        if value.is_table() {
+            return entry(value).map(Some);
+        }
+        value.parse(|text| match text {
+            "*" => Ok(None),
+            key => scalar::parse_public_key(key).map(|key| Some((key, None))),
+        })
+    };
+    let entries: Vec<Option<Entry>> = entries.iter().filter_map(read).collect();
     if !entries.contains(&None) {
         return Access::Only(entries.into_iter().flatten().collect());
     }
@@ -135,6 +145,33 @@ fn allow(value: &Value<'_>) -> Access {
         value.refuse(Problem::StarNotAlone);
     }
     Access::Anyone
+}
+
+/// A key, and when its entry ends.
+type Entry = (PublicKey, Option<Millis>);
+
+fn listed(value: &Value<'_>) -> Listed {
+    value.list().unwrap_or_default().iter().filter_map(entry).collect()
+}
+
+/// `"npub1..."`, or `{ npub = "npub1...", until = 2026-12-31 }`.
+fn entry(value: &Value<'_>) -> Option<Entry> {
+    if !value.is_table() {
+        return Some((value.parse(scalar::parse_public_key)?, None));
+    }
+    let table = value.table(&schema::ENTRY)?;
+    let key = table.require("npub").and_then(|value| value.parse(scalar::parse_public_key));
+    let Some(ends) = table.get("until") else { return Some((key?, None)) };
+    let until = ends.moment()?;
+    if until <= now() {
+        ends.warn(Doubt::Over);
+    }
+    Some((key?, Some(until)))
+}
+
+fn now() -> Millis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn limits_of(table: &Table<'_>) -> Limits {
@@ -245,12 +282,16 @@ fn line(table: &Table<'_>, data_dir: Option<&Path>, usual: &AccessWords, seen: &
     let own = access_of(table);
     let keep_warm = table.get("keep_warm").and_then(|value| value.flag()).unwrap_or(false);
     let idle = table.get("idle").and_then(|value| value.parse(scalar::duration)).unwrap_or(DEFAULT_IDLE);
-    if own.allow.is_none() && usual.allow.is_none() {
+    let allow = own.allow.or_else(|| usual.allow.clone());
+    if allow.is_none() {
         table.warn("allow", Doubt::NobodyMayCall);
     }
     let access = AccessPolicy {
-        access: own.allow.or_else(|| usual.allow.clone()).unwrap_or(Access::Only(BTreeSet::new())),
+        access: allow.unwrap_or_default(),
+        // A line that denies more keys must not let those in that are denied everywhere.
+        deny: own.deny.with(&usual.deny),
         refuse: own.refuse.or(usual.refuse).unwrap_or_default(),
+        ..AccessPolicy::default()
     };
     Some(Line { name: name?, key: key?, play: play?, access, keep_warm, idle })
 }

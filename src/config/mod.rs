@@ -25,7 +25,7 @@ pub use schema::{Key, Section, Since, sections};
 use secret::read_secret_file;
 pub use secret::{Secret, read_token_file};
 
-pub use crate::call::{Access, AccessPolicy, Limits, Refuse};
+pub use crate::call::{Access, AccessPolicy, Limits, Listed, Millis, Refuse};
 use crate::endpoint::Endpoint;
 
 /// Everything that a daemon is told.

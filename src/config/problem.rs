@@ -62,6 +62,10 @@ impl fmt::Display for Place {
     }
 }
 
+/// What `until` takes.
+pub(super) const UNTIL: &str =
+    "a time with its offset such as 2026-12-31T18:00:00Z, or a date such as 2026-12-31, which means its end in UTC";
+
 /// What is wrong, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
@@ -117,6 +121,8 @@ pub enum Problem {
     PublicKey,
     #[error("is a secret key: give its npub instead, and make a new key if others have read this file")]
     SecretKeyShown,
+    #[error("must be {UNTIL}")]
+    Until,
     #[error("\"*\" lets anyone call, and stands alone")]
     StarNotAlone,
     #[error("listening beyond this machine needs http.token_file")]
@@ -161,6 +167,8 @@ impl From<KeyError> for Problem {
 /// What may not be meant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Doubt {
+    #[error("ended already: the entry changes nothing")]
+    Over,
     #[error("nobody may call: give `allow` here or in [access]")]
     NobodyMayCall,
     #[error("{ports} ports are too few for {calls} calls at once: a call takes one or more")]

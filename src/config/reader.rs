@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::problem::UNTIL;
 use super::schema::{Section, Since};
 use super::secret::read_value_file;
-use super::{ConfigError, ConfigWarning, Doubt, Place, Problem};
+use super::{ConfigError, ConfigWarning, Doubt, Place, Problem, scalar};
+use crate::call::Millis;
 
 /// A configuration is a few kilobytes; what is longer is something else (`/dev/zero`).
 pub(super) const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
@@ -195,6 +197,16 @@ impl<'a> Value<'a> {
         number
     }
 
+    /// A moment, as TOML writes it, with quotes around it or without.
+    pub(super) fn moment(&self) -> Option<Millis> {
+        let moment = match self.value {
+            DeValue::Datetime(datetime) => scalar::moment(datetime),
+            DeValue::String(_) => scalar::moment_in(&self.text()?),
+            _ => return self.mistyped(UNTIL),
+        };
+        moment.map_err(|problem| self.refuse(problem)).ok()
+    }
+
     pub(super) fn flag(&self) -> Option<bool> {
         match self.value {
             DeValue::Boolean(flag) => Some(*flag),
@@ -221,6 +233,10 @@ impl<'a> Value<'a> {
     /// Every element that can be read; those that cannot are reported.
     pub(super) fn list_of<T>(&self, mut parse: impl FnMut(&str) -> Result<T, Problem>) -> Vec<T> {
         self.list().unwrap_or_default().iter().filter_map(|value| value.parse(&mut parse)).collect()
+    }
+
+    pub(super) fn is_table(&self) -> bool {
+        matches!(self.value, DeValue::Table(_))
     }
 
     pub(super) fn table(&self, section: &'static Section) -> Option<Table<'a>> {

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use nostr::nips::nip19::FromBech32 as _;
 use nostr::{PublicKey, RelayUrl};
+use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset};
+use toml::value::{Datetime, Offset};
 
 use super::Problem;
-use crate::call::Refuse;
+use crate::call::{Millis, Refuse};
 
 /// Longer than anyone wants a camera kept open for nobody; `keep_warm` is for that.
 const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
@@ -59,6 +61,41 @@ pub(super) fn duration(text: &str) -> Result<Duration, Problem> {
     };
     let duration = number.checked_mul(ms_per_unit).map(Duration::from_millis).ok_or(Problem::Duration)?;
     if duration <= MAX_DURATION { Ok(duration) } else { Err(Problem::Duration) }
+}
+
+/// A time with its offset, or the end of a day in UTC. A time alone means another moment in each country.
+pub(super) fn moment(written: &Datetime) -> Result<Millis, Problem> {
+    moment_of(written).ok_or(Problem::Until)
+}
+
+/// [`moment`] in words: RFC 3339, or a date.
+pub(super) fn moment_in(text: &str) -> Result<Millis, Problem> {
+    moment(&text.parse().map_err(|_| Problem::Until)?)
+}
+
+fn moment_of(written: &Datetime) -> Option<Millis> {
+    let day = written.date?;
+    let day = Date::from_calendar_date(day.year.into(), Month::try_from(day.month).ok()?, day.day).ok()?;
+    let moment: OffsetDateTime = match (written.time, written.offset) {
+        (None, None) => day.next_day()?.midnight().assume_utc(),
+        (Some(time), Some(offset)) => {
+            let time = Time::from_hms_nano(
+                time.hour,
+                time.minute,
+                time.second.unwrap_or_default(),
+                time.nanosecond.unwrap_or_default(),
+            );
+            let minutes = match offset {
+                Offset::Z => 0,
+                Offset::Custom { minutes } => i32::from(minutes),
+            };
+            PrimitiveDateTime::new(day, time.ok()?).assume_offset(UtcOffset::from_whole_seconds(minutes * 60).ok()?)
+        }
+        _ => return None,
+    };
+    // Whatever was before 1970 has ended.
+    let milliseconds = moment.unix_timestamp_nanos() / 1_000_000;
+    Some(Millis(u64::try_from(milliseconds).unwrap_or_default()))
 }
 
 pub(super) fn ports(text: &str) -> Result<(u16, u16), Problem> {
@@ -154,6 +191,20 @@ mod tests {
         assert_eq!(duration("0s"), Ok(Duration::ZERO));
         for bad in ["", "30", "s", "-1s", "1.5s", "25h", "1 s", "99999999999999999999s", "9999999999999999h"] {
             assert_eq!(duration(bad), Err(Problem::Duration), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_moment_has_its_offset_and_a_date_means_its_end() {
+        let at = |seconds: u64| Ok(Millis(seconds * 1000));
+        assert_eq!(moment_in("1970-01-01T00:00:01Z"), at(1));
+        assert_eq!(moment_in("1970-01-01 02:00:01+02:00"), at(1));
+        assert_eq!(moment_in("1970-01-01T00:00:00.250Z"), Ok(Millis(250)));
+        assert_eq!(moment_in("1970-01-01"), at(24 * 3600));
+        assert_eq!(moment_in("2024-02-29"), at(1_709_251_200));
+        assert_eq!(moment_in("1969-12-30"), at(0));
+        for bad in ["", "tomorrow", "2026-12-31T18:00:00", "18:00:00", "2025-02-29", "2025-13-01", "9999-12-31"] {
+            assert_eq!(moment_in(bad), Err(Problem::Until), "{bad}");
         }
     }
 

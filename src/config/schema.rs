@@ -56,10 +56,15 @@ pub(super) static ACCESS: Section = Section {
     header: "[access]",
     keys: &[
         key("allow", "the npubs that may call, or \"*\""),
-        key("refuse", "what others get: \"silent\" or \"answer\""),
         later("follows_of", "whoever these keys follow"),
+        key("deny", "the npubs that may not call, whatever else is said"),
+        key("refuse", "what others get: \"silent\" or \"answer\""),
     ],
 };
+
+/// An entry of `allow`, `follows_of` or `deny` that says more than an npub.
+pub(super) static ENTRY: Section =
+    Section { header: "allow = [{ }]", keys: &[key("npub", "whose entry it is"), key("until", "when the entry ends")] };
 
 pub(super) static LIMITS: Section = Section {
     header: "[limits]",
@@ -106,10 +111,11 @@ pub(super) static LINE: Section = Section {
         key("key_file", "the file that holds the line's secret key"),
         key("play", "what the caller sees and hears, such as \"rtsp://10.0.0.5/main\""),
         key("allow", "the npubs that may call this line, or \"*\""),
+        later("follows_of", "whoever these keys follow"),
+        key("deny", "the npubs that may not call this line, beside those of [access]"),
         key("refuse", "what others get: \"silent\" or \"answer\""),
         key("keep_warm", "whether the source stays open without callers"),
         key("idle", "how long the source stays open without callers"),
-        later("follows_of", "whoever these keys follow"),
         later("talk", "where the caller's voice goes"),
         later("publish", "where the caller's audio and video go"),
         later("bridge", "a two-way endpoint"),
@@ -120,8 +126,8 @@ pub(super) static LINE: Section = Section {
 };
 
 /// Every section, in the order of the documentation.
-pub fn sections() -> [&'static Section; 8] {
-    [&TOP, &NOSTR, &ACCESS, &LIMITS, &ICE, &TURN, &HTTP, &LINE]
+pub fn sections() -> [&'static Section; 9] {
+    [&TOP, &NOSTR, &ACCESS, &ENTRY, &LIMITS, &ICE, &TURN, &HTTP, &LINE]
 }
 
 impl Section {

@@ -174,8 +174,8 @@ impl Supervisor {
             return Err(Dropped::EndedSession);
         }
         let now = self.clock.now();
-        match line.policy.decide(&envelope.from) {
-            AccessDecision::Allowed => {}
+        match line.policy.decide(now, &envelope.from) {
+            AccessDecision::Allowed(_) => {}
             AccessDecision::Refused(how) => {
                 let answer = how == Refuse::Answer && envelope.kind == SignalKind::Offer;
                 if answer && self.admission.offer(now, envelope.from).is_ok() {
