@@ -11,6 +11,7 @@ mod support {
 }
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,9 +62,15 @@ impl House {
 
     /// Ends callgate and runs it again, with the same folder.
     fn again(self) -> Self {
+        self.away(|_| ())
+    }
+
+    /// Ends callgate, does something with its folder, and runs it again.
+    fn away(self, meanwhile: impl FnOnce(&Path)) -> Self {
         self.daemon.terminate();
         let (status, written) = self.daemon.exit();
         assert!(status.success(), "{written}");
+        meanwhile(self.folder.path());
         let daemon = Daemon::run(self.folder.path(), &self.configuration, 1);
         Self { daemon, ..self }
     }
@@ -93,8 +100,13 @@ impl House {
 
     /// The call log, by `callgate calls`.
     fn call_log(&self) -> Value {
+        self.call_log_with(&[])
+    }
+
+    fn call_log_with(&self, options: &[&str]) -> Value {
         let output = Command::new(env!("CARGO_BIN_EXE_callgate"))
             .args(["calls", "--json", "-c", "callgate.toml"])
+            .args(options)
             .current_dir(self.folder.path())
             .output()
             .unwrap();
@@ -234,6 +246,87 @@ async fn a_line_may_refuse_strangers_in_words() {
     assert_eq!(house.counted().await, counts(&[("dropped_not_allowed", 2), ("refused_not_allowed", 1)]));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_rang_while_the_gateway_was_away_are_in_the_log_once_and_ring_nobody() {
+    let relay = TestRelay::start(Behaviour::Honest).await;
+    let (mut friend, stranger) = (Party::new(&[relay.url()]).await, Party::new(&[relay.url()]).await);
+    let house = House::run(&[&relay], 2, &listed(&[&friend.keys])).await;
+    relay.store(&offering(&friend.keys, house.line, "before"));
+    assert_eq!(friend.answer().await.0.session.as_str(), "before");
+
+    // Given a gateway that was away for two hours, and offers of an hour ago that the relay kept
+    let (then, line) = (now() - 3600, house.line);
+    let rang = |from: &Keys, session: &str, kept: bool| {
+        let offer = Offer { timestamp: then, expires_in: 20, ..offer() };
+        let mut outgoing = outgoing(from.public_key(), line, session, Body::Offer(offer));
+        outgoing.expiration = if kept { now() + 3600 } else { then + 30 };
+        outgoing
+    };
+    let house = house.away(|folder| {
+        let db = rusqlite::Connection::open(folder.join("data/callgate.db")).unwrap();
+        db.execute("UPDATE handled_events SET seen_at = seen_at - 7200", []).unwrap();
+        relay.store(&sealed(&friend.keys, &rang(&friend.keys, "hour-ago", true), then));
+        relay.store(&sealed(&friend.keys, &rang(&friend.keys, "hour-ago", true), then + 2));
+        relay.store(&sealed(&friend.keys, &rang(&friend.keys, "kept-too-long", false), then + 3));
+        relay.store(&sealed(&stranger.keys, &rang(&stranger.keys, "strange", true), then));
+    });
+
+    // When it is back
+    house.daemon.dropped("stale", 3);
+    house.daemon.dropped("not_allowed", 1);
+    house.daemon.logged_times(2, |record| field(record, "message") == "call missed");
+
+    // Then the listed key's calls are in the log as missed, each once, beside the one that was answered
+    let missed = house.call_log_with(&["--missed"]);
+    let missed = missed["calls"].as_array().unwrap();
+    let mut sessions: Vec<&str> = missed.iter().map(|call| call["session"].as_str().unwrap()).collect();
+    sessions.sort_unstable();
+    assert_eq!(sessions, ["hour-ago", "kept-too-long"]);
+    for call in missed {
+        assert_eq!(
+            (&call["reason"], &call["direction"], &call["line"]),
+            (&json!("missed"), &json!("in"), &json!("door"))
+        );
+        assert_eq!(call["caller"], friend.public().to_bech32().unwrap());
+        assert_eq!((&call["offered_ms"], &call["ended_ms"]), (&json!(then * 1000), &json!((then + 20) * 1000)));
+    }
+    assert_eq!(house.call_log()["calls"].as_array().unwrap().len(), 3);
+    let shown = house.ask("/api/calls").await;
+    let shown: Vec<&Value> = shown["calls"].as_array().unwrap().iter().map(|call| &call["ended"]).collect();
+    assert_eq!(shown, [&json!("missed"), &json!("missed")]);
+
+    // and nobody was rung: the line has answered the calls that it heard in time, and nothing else.
+    relay.store(&offering(&friend.keys, house.line, "after"));
+    while friend.hear().await.envelope.session.as_str() != "after" {}
+    for said in published(&relay, house.line) {
+        assert!(["before", "after"].contains(&session_of(&said).as_str()));
+    }
+
+    // After another restart they are not missed again.
+    let house = house.again();
+    house.daemon.dropped("duplicate", 1);
+    relay.store(&offering(&friend.keys, house.line, "later"));
+    while friend.hear().await.envelope.session.as_str() != "later" {}
+    assert_eq!(house.call_log_with(&["--missed"])["calls"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_a_line_denies_gets_silence_although_anyone_may_call() {
+    let relay = TestRelay::start(Behaviour::Honest).await;
+    let (mut friend, denied) = (Party::new(&[relay.url()]).await, Party::new(&[relay.url()]).await);
+    let more = format!("allow = [\"*\"]\n{}", listed(&[&denied.keys]).replace("allow", "deny"));
+    let house = House::run(&[&relay], 2, &more).await;
+
+    relay.store(&offering(&denied.keys, house.line, "denied"));
+    house.daemon.dropped("not_allowed", 1);
+    relay.store(&offering(&friend.keys, house.line, "welcome"));
+
+    assert_eq!(friend.answer().await.0.session.as_str(), "welcome");
+    for said in published(&relay, house.line) {
+        assert_eq!(session_of(&said), "welcome");
+    }
+}
+
 /// An event whose inside and outside are as given, under a good signature.
 fn crafted(from: &Keys, to: PublicKey, tags: &[(&'static str, &str)], content: &str) -> Event {
     let tags = tags.iter().map(|(name, value)| Tag::custom(TagKind::custom(*name), [*value]));
@@ -336,7 +429,10 @@ async fn offers_that_cannot_be_taken_change_nothing_and_are_counted() {
         ("dropped_tag", 5),
     ];
     assert_eq!(house.counted().await, counts(&expected));
-    assert_eq!(house.ask("/api/calls").await["calls"].as_array().unwrap().len(), 1);
+    house.daemon.logged_times(2, |record| field(record, "message") == "call missed");
+    let shown = house.ask("/api/calls").await;
+    let ended: Vec<&Value> = shown["calls"].as_array().unwrap().iter().map(|call| &call["ended"]).collect();
+    assert_eq!(ended, [&json!("missed"), &json!("missed"), &Value::Null], "what came too late is known as missed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@
 use callgate::call::{Milestones, Millis, Origin};
 use callgate::protocol::{CallType, SignalKind};
 use callgate::signaling::Memory as _;
-use callgate::store::{CallFilter, CallLog, CallRecord, DATABASE, Direction, Store, StoreError};
+use callgate::store::{CallFilter, CallLog, CallRecord, DATABASE, Direction, MISSED, Store, StoreError};
 use nostr::{EventId, Keys, PublicKey, RelayUrl};
 
 fn record(line: &str, caller: PublicKey) -> CallRecord {
@@ -88,9 +88,41 @@ fn the_call_log_tells_the_newest_first_and_can_be_narrowed() {
 
     assert_eq!(lines(CallFilter::default(), 10), ["3 door", "2 yard", "1 door"]);
     assert_eq!(lines(CallFilter::default(), 1), ["3 door"]);
-    assert_eq!(lines(CallFilter { line: Some("door".into()), caller: None }, 10), ["3 door", "1 door"]);
-    assert_eq!(lines(CallFilter { line: None, caller: Some(alice) }, 10), ["2 yard", "1 door"]);
-    assert_eq!(lines(CallFilter { line: Some("yard".into()), caller: Some(bob) }, 10), [""; 0]);
+    assert_eq!(lines(CallFilter { line: Some("door".into()), ..CallFilter::default() }, 10), ["3 door", "1 door"]);
+    assert_eq!(lines(CallFilter { caller: Some(alice), ..CallFilter::default() }, 10), ["2 yard", "1 door"]);
+    assert_eq!(lines(CallFilter { line: Some("yard".into()), caller: Some(bob), missed: false }, 10), [""; 0]);
+}
+
+#[test]
+fn a_missed_call_is_logged_once_and_found_among_the_others() {
+    let store = Store::in_memory().unwrap();
+    let answered = record("door", key());
+    let missed = CallRecord { reason: MISSED.into(), session: "other".into(), ..answered.clone() };
+    store.log_call(&answered).unwrap();
+
+    assert!(store.log_call_once(&missed).unwrap());
+    assert!(!store.log_call_once(&missed).unwrap());
+    assert!(
+        !store.log_call_once(&CallRecord { reason: MISSED.into(), ..answered.clone() }).unwrap(),
+        "it was answered"
+    );
+    assert!(store.log_call_once(&CallRecord { caller: key(), ..missed.clone() }).unwrap(), "another caller's session");
+
+    let found = store.calls(&CallFilter { missed: true, ..CallFilter::default() }, 10).unwrap();
+    assert_eq!(
+        found.iter().map(|call| (call.id, call.reason.as_str())).collect::<Vec<_>>(),
+        [(3, MISSED), (2, MISSED)]
+    );
+}
+
+#[test]
+fn when_the_newest_event_was_seen_is_remembered() {
+    let store = Store::in_memory().unwrap();
+    assert_eq!(store.newest_sight(), None);
+    for (number, at) in [(1, 1_700_000_000), (2, 1_700_000_100), (3, 1_700_000_050)] {
+        assert!(store.first_sight(&EventId::from_byte_array([number; 32]), at));
+    }
+    assert_eq!(store.newest_sight(), Some(1_700_000_100));
 }
 
 #[test]

@@ -18,6 +18,9 @@ pub struct CallsArgs {
     /// Only calls with this npub
     #[arg(long, value_name = "NPUB")]
     pub caller: Option<String>,
+    /// Only calls that came while the gateway was away
+    #[arg(long)]
+    pub missed: bool,
     /// How many, the newest first
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub limit: usize,
@@ -29,7 +32,7 @@ pub struct CallsArgs {
 pub(super) fn calls(args: &CallsArgs) -> Outcome {
     let caller = args.caller.as_deref().map(|text| arguments::public_key("--caller", text)).transpose()?;
     let config = config::load(&args.config.file)?;
-    let filter = CallFilter { line: args.line.clone(), caller };
+    let filter = CallFilter { line: args.line.clone(), caller, missed: args.missed };
     let calls = match CallLog::open(&config.data_dir)? {
         Some(log) => log.calls(&filter, args.limit)?,
         None => Vec::new(),
@@ -37,7 +40,7 @@ pub(super) fn calls(args: &CallsArgs) -> Outcome {
     if args.json {
         say(serde_json::json!({ "calls": calls }));
     } else if calls.is_empty() {
-        say("no calls");
+        say(if args.missed { "no missed calls" } else { "no calls" });
     } else {
         let rows: Vec<_> = calls.iter().map(row).collect();
         say(table(["ID", "OFFERED (UTC)", "LINE", "CALLER", "TYPE", "LASTED", "SENT", "ENDED"], &rows));

@@ -47,11 +47,13 @@ impl Board {
     pub(super) fn end_call(&self, id: CallId) {
         let mut shown = self.shown();
         if let Some(view) = shown.calls.remove(&id) {
-            if shown.ended.len() == ENDED_SHOWN {
-                shown.ended.pop_front();
-            }
-            shown.ended.push_back(view);
+            shown.end(view);
         }
+    }
+
+    /// Shows a call that was over before anyone here knew of it.
+    pub(super) fn show_missed(&self, view: CallView) {
+        self.shown().end(view);
     }
 
     pub(super) fn lines(&self) -> Vec<LineView> {
@@ -67,6 +69,15 @@ impl Board {
     fn shown(&self) -> MutexGuard<'_, Shown> {
         // A snapshot half written by a panicking task is still a snapshot.
         self.shown.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Shown {
+    fn end(&mut self, view: CallView) {
+        if self.ended.len() == ENDED_SHOWN {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(view);
     }
 }
 

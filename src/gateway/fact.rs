@@ -83,6 +83,13 @@ pub enum Fact<'a> {
         line: &'a LineName,
         report: &'a Report,
     },
+    /// An offer of somebody who may call rang while the gateway was away. `rang_ms`: Unix milliseconds.
+    CallMissed {
+        call: CallId,
+        line: &'a LineName,
+        from: &'a PublicKey,
+        rang_ms: u64,
+    },
     PeerDown {
         call: CallId,
         took: Duration,
@@ -145,6 +152,10 @@ impl Facts {
                 };
                 tracing::info!(%call, %line, from = %short(&report.caller), session = %report.session,
                     reason = report.reason.word(), origin = ?report.reason.origin(), cause, "call ended");
+            }
+            Fact::CallMissed { call, line, from, rang_ms } => {
+                self.count("calls_missed");
+                tracing::info!(%call, %line, from = %short(from), rang_ms, "call missed");
             }
             Fact::PeerDown { call, took, leaked } => {
                 self.count(if *leaked { "teardowns_leaked" } else { "teardowns" });

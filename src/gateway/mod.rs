@@ -6,6 +6,7 @@ mod board;
 mod clock;
 mod dial;
 mod fact;
+mod missed;
 mod parking;
 mod session;
 mod showing;

@@ -135,7 +135,7 @@ fn state_word(state: State) -> &'static str {
     }
 }
 
-fn npub(key: &PublicKey) -> String {
+pub(super) fn npub(key: &PublicKey) -> String {
     match key.to_bech32() {
         Ok(npub) => npub,
     }

@@ -8,11 +8,12 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::clock::Clock;
 use super::fact::{Dropped, Fact};
+use super::missed::Missed;
 use super::parking::{CallKey, NoPlace, Parking};
 use super::session::{SessionHandle, Surroundings, Told, session};
 use crate::call::{self, AccessDecision, AccessPolicy, Admission, Call, EndReason, Limits, Refuse, Timing};
 use crate::media::{self, CallId, LineName};
-use crate::protocol::{self, Body, Freshness, Signal, SignalKind};
+use crate::protocol::{self, Body, Envelope, Freshness, Offer, Signal, SignalKind};
 use crate::signaling::{Incoming, Recent};
 
 /// How many ended calls are remembered, so that a late event does not ring them again: an hour of a busy gateway.
@@ -54,6 +55,8 @@ pub(super) struct Supervisor {
     parking: Parking,
     /// The calls that are over.
     ended: Recent<CallKey>,
+    /// The calls that rang out before they were known here, so that each is logged once.
+    missed: Recent<CallKey>,
     next_id: u64,
 }
 
@@ -79,6 +82,7 @@ impl Supervisor {
             tasks: HashMap::new(),
             parking: Parking::default(),
             ended: Recent::new(ENDED_REMEMBERED),
+            missed: Recent::new(ENDED_REMEMBERED),
             next_id: 1,
         }
     }
@@ -201,9 +205,13 @@ impl Supervisor {
         let clock = Clock::start();
         match protocol::freshness(offer, envelope.created_at, clock.now().unix_seconds()) {
             Freshness::Fresh => {}
-            Freshness::Stale => return Err(Dropped::Stale),
+            Freshness::Stale => {
+                self.note_missed(&key, &signal.envelope, offer);
+                return Err(Dropped::Stale);
+            }
             Freshness::FromTheFuture => return Err(Dropped::FromTheFuture),
         }
+        envelope.check_expiration(clock.now().unix_seconds()).map_err(Dropped::Unreadable)?;
         match self.admission.began(envelope.from) {
             Ok(()) => self.start(key, signal, sdp, clock),
             Err(limit) => {
@@ -214,6 +222,17 @@ impl Supervisor {
             }
         }
         Ok(())
+    }
+
+    /// Logs a call that rang while nobody was here. What came after its offer is not waited for.
+    fn note_missed(&mut self, key: &CallKey, envelope: &Envelope, offer: &Offer) {
+        self.parking.take(key);
+        let Some(line) = self.lines.get(&key.line) else { return };
+        if self.missed.insert(key.clone()) {
+            let id = CallId(self.next_id);
+            self.next_id += 1;
+            Missed::new(id, &line.name, envelope, offer).log(&self.around);
+        }
     }
 
     /// Tells calls that somebody else speaks under their session's name: those are few, and a look at each is cheaper than

@@ -1,7 +1,7 @@
 //! One relay: its connection, our subscription on it, and who waits for its `OK`s.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -51,13 +51,18 @@ pub(super) struct Link {
     up: watch::Sender<Up>,
     /// Who waits for which `OK`. Held for a look-up only. Emptied when the connection ends.
     waiting: Mutex<HashMap<EventId, oneshot::Sender<Verdict>>>,
-    /// When anything last came from the relay, unix seconds.
+    /// Until when nothing is missing, unix seconds: when anything last came from the relay while `caught_up`; at first, since when we
+    /// were away.
     heard: AtomicU64,
+    /// Whether the relay has handed out what it stored for our subscription. What it says before that (a challenge, the first events)
+    /// does not tell that nothing older is missing.
+    caught_up: AtomicBool,
     failures: AtomicU32,
 }
 
 impl Link {
-    pub(super) fn new(url: RelayUrl, board: Board, sieve: Sieve, keys: Vec<PublicKey>) -> Self {
+    /// `away_since`: from when on, unix seconds, events may be missing.
+    pub(super) fn new(url: RelayUrl, board: Board, sieve: Sieve, keys: Vec<PublicKey>, away_since: u64) -> Self {
         Self {
             url,
             board,
@@ -66,7 +71,8 @@ impl Link {
             relay: OnceLock::new(),
             up: watch::Sender::default(),
             waiting: Mutex::default(),
-            heard: AtomicU64::new(unix_now()),
+            heard: AtomicU64::new(away_since),
+            caught_up: AtomicBool::new(false),
             failures: AtomicU32::new(0),
         }
     }
@@ -168,9 +174,16 @@ impl Link {
                 }
                 false
             }
+            RelayMessage::EndOfStoredEvents(id) => {
+                if *id == *subscription {
+                    self.caught_up.store(true, Ordering::Relaxed);
+                }
+                false
+            }
             RelayMessage::Closed { subscription_id, .. } => {
                 let ours = *subscription_id == *subscription;
                 if ours {
+                    self.caught_up.store(false, Ordering::Relaxed);
                     tracing::warn!(relay = %self.url, "the relay closed our subscription");
                 }
                 ours
@@ -185,6 +198,7 @@ impl Link {
 
     fn connected(&self, connected: bool) {
         if !connected {
+            self.caught_up.store(false, Ordering::Relaxed);
             self.waiters().clear();
         }
         let changed = self.up.send_if_modified(|up| std::mem::replace(&mut up.connected, connected) != connected);
@@ -236,7 +250,9 @@ impl Port for Link {
     }
 
     fn heard(&self) {
-        self.heard.store(unix_now(), Ordering::Relaxed);
+        if self.caught_up.load(Ordering::Relaxed) {
+            self.heard.store(unix_now(), Ordering::Relaxed);
+        }
     }
 
     fn take<'a>(&'a self, text: &'a str) -> BoxedFuture<'a, bool> {

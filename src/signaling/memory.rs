@@ -33,6 +33,11 @@ impl Memory for Forgetful {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).seen.insert(*event)
     }
 
+    /// What is forgotten with the process has no yesterday.
+    fn newest_sight(&self) -> Option<u64> {
+        None
+    }
+
     fn clock(&self, author: &PublicKey, kind: SignalKind, relay: &RelayUrl) -> Option<u64> {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.clocks.get(&(*author, kind, relay.clone())).copied()

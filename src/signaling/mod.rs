@@ -40,6 +40,9 @@ pub const NOISY_LOG_TARGETS: [&str; 2] = ["nostr_relay_pool", "nostr_relay_build
 
 /// nostr-sdk's pause between attempts to connect; after failures the transport adds to it.
 const RETRY: Duration = Duration::from_secs(1);
+/// How far back the first subscription after a start may reach, in seconds: calls that rang meanwhile are worth knowing for days. A day
+/// less than the store remembers events, so that none is taken a second time.
+const REACH: u64 = 6 * 24 * 3600;
 /// Events that may wait for the gateway.
 const INCOMING: usize = 256;
 
@@ -47,6 +50,8 @@ const INCOMING: usize = 256;
 pub trait Memory: Send + Sync + 'static {
     /// Whether this event is seen for the first time; from then on it is not.
     fn first_sight(&self, event: &EventId, now: u64) -> bool;
+    /// When the newest of the events was seen, unix seconds: from then on something may have come that nobody was there to see.
+    fn newest_sight(&self) -> Option<u64>;
     /// The `created_at` of the newest event of this author and kind on this relay.
     fn clock(&self, author: &PublicKey, kind: SignalKind, relay: &RelayUrl) -> Option<u64>;
     fn set_clock(&self, author: &PublicKey, kind: SignalKind, relay: &RelayUrl, created_at: u64);
@@ -120,12 +125,14 @@ pub async fn start(settings: Settings) -> Result<(Signaling, mpsc::Receiver<Inco
     let tally = Arc::new(counters::Tally::default());
     let (raw, input) = mpsc::channel(intake::WAITING);
     let (boards, watched) = status::Board::of(&relays, unix_now());
+    let now = unix_now();
+    let away_since = memory.newest_sight().map_or(now, |seen| seen.clamp(now.saturating_sub(REACH), now));
     let links: Vec<Arc<link::Link>> = relays
         .into_iter()
         .zip(boards)
         .map(|(url, board)| {
             let sieve = intake::Sieve::new(Arc::clone(&set), Arc::clone(&tally), raw.clone());
-            Arc::new(link::Link::new(url, board, sieve, public.clone()))
+            Arc::new(link::Link::new(url, board, sieve, public.clone(), away_since))
         })
         .collect();
     let ports = links

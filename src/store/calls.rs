@@ -14,6 +14,9 @@ use crate::protocol::CallType;
 /// The log keeps this many calls, the newest: years of a busy gateway, in 40 MB.
 const KEEP: i64 = 100_000;
 
+/// [`LoggedCall::reason`] of a call that nobody was there to hear: it rang while the gateway was away.
+pub const MISSED: &str = "missed";
+
 /// Who called whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -86,6 +89,8 @@ pub struct CallFilter {
     pub line: Option<String>,
     /// With this other party.
     pub caller: Option<PublicKey>,
+    /// Missed ones alone.
+    pub missed: bool,
 }
 
 impl Store {
@@ -96,6 +101,22 @@ impl Store {
     pub fn log_call(&self, call: &CallRecord) -> Result<(), StoreError> {
         let db = self.db();
         insert(&db, call).map_err(|error| StoreError::of(error, &path_of(&db)))
+    }
+
+    /// Adds a call to the log unless one of the same parties and session is there; whether it was added.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn log_call_once(&self, call: &CallRecord) -> Result<bool, StoreError> {
+        let db = self.db();
+        let once = || {
+            let known = is_logged(&db, call)?;
+            if !known {
+                insert(&db, call)?;
+            }
+            Ok(!known)
+        };
+        once().map_err(|error| StoreError::of(error, &path_of(&db)))
     }
 
     /// The newest calls first.
@@ -184,13 +205,22 @@ fn insert(db: &Connection, call: &CallRecord) -> rusqlite::Result<()> {
     Ok(())
 }
 
+fn is_logged(db: &Connection, call: &CallRecord) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT 1 FROM calls WHERE caller = ?1 AND line_key = ?2 AND session_id = ?3")?.exists(params![
+        call.caller.as_bytes(),
+        call.line_key.as_bytes(),
+        call.session,
+    ])
+}
+
 fn select(db: &Connection, filter: &CallFilter, limit: usize) -> rusqlite::Result<Vec<LoggedCall>> {
     let mut query = db.prepare_cached(
-        "SELECT * FROM calls WHERE (?1 IS NULL OR line = ?1) AND (?2 IS NULL OR caller = ?2) ORDER BY id DESC LIMIT ?3",
+        "SELECT * FROM calls WHERE (?1 IS NULL OR line = ?1) AND (?2 IS NULL OR caller = ?2) AND (?3 IS NULL OR reason = ?3)
+         ORDER BY id DESC LIMIT ?4",
     )?;
     let caller = filter.caller.map(|key| *key.as_bytes());
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    query.query_map(params![filter.line, caller, limit], logged)?.collect()
+    query.query_map(params![filter.line, caller, filter.missed.then_some(MISSED), limit], logged)?.collect()
 }
 
 fn logged(row: &Row<'_>) -> rusqlite::Result<LoggedCall> {

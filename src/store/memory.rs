@@ -73,6 +73,18 @@ impl Memory for Store {
         }
     }
 
+    fn newest_sight(&self) -> Option<u64> {
+        let newest: rusqlite::Result<Option<i64>> =
+            self.db().query_row("SELECT max(seen_at) FROM handled_events", [], |row| row.get(0));
+        match newest {
+            Ok(newest) => newest.map(unsigned),
+            Err(error) => {
+                warn("tell when the last event came", error);
+                None
+            }
+        }
+    }
+
     fn clock(&self, author: &PublicKey, kind: SignalKind, relay: &RelayUrl) -> Option<u64> {
         let read = |db: &Connection| {
             db.prepare_cached("SELECT created_at FROM outbox_clocks WHERE author = ?1 AND kind = ?2 AND relay = ?3")?

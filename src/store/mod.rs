@@ -16,7 +16,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{M, Migrations};
 
-pub use calls::{CallFilter, CallLog, CallRecord, Direction, LoggedCall};
+pub use calls::{CallFilter, CallLog, CallRecord, Direction, LoggedCall, MISSED};
 pub use error::StoreError;
 
 use memory::Fallback;
