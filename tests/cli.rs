@@ -1,6 +1,10 @@
 //! The command line, by running the real binary: exit codes, what is printed, and that no secret is.
 #![cfg(feature = "daemon")]
 
+mod support {
+    pub mod call_record;
+}
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
@@ -8,11 +12,10 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::thread;
 
-use callgate::call::{Milestones, Millis, Origin};
-use callgate::protocol::CallType;
-use callgate::store::{CallRecord, Direction, Store};
+use callgate::store::Store;
+use nostr::Keys;
 use nostr::nips::nip19::ToBech32 as _;
-use nostr::{Keys, PublicKey};
+use support::call_record::record;
 use tempfile::TempDir;
 
 const TOKEN: &str = "hunter2-token-of-the-api";
@@ -278,31 +281,6 @@ fn lines_tells_what_the_running_gateway_says() {
     assert_eq!(lines["running"], true);
     assert_eq!((&lines["lines"][0]["state"], &lines["lines"][0]["callers"]), (&"open".into(), &3.into()));
     assert!(lines["lines"][1]["state"].is_null(), "a line that the gateway does not have yet");
-}
-
-fn record(line: &str, caller: PublicKey) -> CallRecord {
-    CallRecord {
-        line: line.into(),
-        line_key: Keys::generate().public_key(),
-        caller,
-        session: "5c5e".into(),
-        call_type: CallType::Video,
-        direction: Direction::In,
-        milestones: Milestones {
-            offered: Millis(1_709_251_199_999),
-            secured: Some(Millis(1_709_251_200_100)),
-            ended: Some(Millis(1_709_251_212_600)),
-            ..Milestones::default()
-        },
-        reason: "caller_left".into(),
-        origin: Origin::Caller,
-        detail: "the caller \u{1b}[31mhung up".into(),
-        teardown_ms: Some(6),
-        bytes_sent: 2_500_000,
-        bytes_received: 0,
-        frames_skipped: 0,
-        ignored: 0,
-    }
 }
 
 #[test]

@@ -1,36 +1,15 @@
 //! The store: what it remembers across restarts, and what it says when it cannot be used.
 #![cfg(feature = "daemon")]
 
-use callgate::call::{Milestones, Millis, Origin};
-use callgate::protocol::{CallType, SignalKind};
-use callgate::signaling::Memory as _;
-use callgate::store::{CallFilter, CallLog, CallRecord, DATABASE, Direction, MISSED, Store, StoreError};
-use nostr::{EventId, Keys, PublicKey, RelayUrl};
-
-fn record(line: &str, caller: PublicKey) -> CallRecord {
-    CallRecord {
-        line: line.into(),
-        line_key: Keys::generate().public_key(),
-        caller,
-        session: "5c5e".into(),
-        call_type: CallType::Video,
-        direction: Direction::In,
-        milestones: Milestones {
-            offered: Millis(1_700_000_000_123),
-            answered: Some(Millis(1_700_000_000_140)),
-            ended: Some(Millis(1_700_000_060_000)),
-            ..Milestones::default()
-        },
-        reason: "caller_left".into(),
-        origin: Origin::Caller,
-        detail: "the caller hung up".into(),
-        teardown_ms: Some(6),
-        bytes_sent: 123_456,
-        bytes_received: 0,
-        frames_skipped: 2,
-        ignored: 1,
-    }
+mod support {
+    pub mod call_record;
 }
+
+use callgate::protocol::SignalKind;
+use callgate::signaling::Memory as _;
+use callgate::store::{CallFilter, CallLog, CallRecord, DATABASE, MISSED, Store, StoreError};
+use nostr::{EventId, Keys, PublicKey, RelayUrl};
+use support::call_record::record;
 
 fn key() -> PublicKey {
     Keys::generate().public_key()
@@ -141,10 +120,10 @@ fn the_call_log_can_be_read_while_a_daemon_writes_it() {
     let call = &first[0];
     assert_eq!((call.call_type.as_str(), call.direction.as_str(), call.origin.as_str()), ("video", "in", "caller"));
     assert_eq!(
-        (call.offered_ms, call.answered_ms, call.secured_ms),
-        (1_700_000_000_123, Some(1_700_000_000_140), None)
+        (call.offered_ms, call.secured_ms, call.answered_ms),
+        (1_709_251_199_999, Some(1_709_251_200_100), None)
     );
-    assert_eq!((call.bytes_sent, call.teardown_ms, call.ignored), (123_456, Some(6), 1));
+    assert_eq!((call.bytes_sent, call.teardown_ms, call.ignored), (2_500_000, Some(6), 1));
     assert!(call.caller.starts_with("npub1"));
 }
 

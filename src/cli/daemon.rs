@@ -33,6 +33,15 @@ pub(super) struct Ready {
     pub(super) page: Option<std::net::SocketAddr>,
 }
 
+/// Runs with the store in the configuration's data folder, once whatever is doubtful in the configuration is in the log.
+pub(super) fn run_with_data(config: Config, ready: impl FnOnce(&Ready)) -> Outcome {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let store = Store::open(&config.data_dir)?;
+    run(config, store, ready)
+}
+
 /// Runs with a store that the caller opened, until SIGTERM or SIGINT: the first hangs up every call politely, the second ends at once.
 pub(super) fn run(config: Config, store: Store, ready: impl FnOnce(&Ready)) -> Outcome {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::new(Exit::Software, error))?;

@@ -7,7 +7,6 @@ use super::arguments::ConfigArg;
 use super::daemon::{self, ReadyLine};
 use super::text::say;
 use crate::config;
-use crate::store::Store;
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -17,11 +16,7 @@ pub struct RunArgs {
 
 pub(super) fn run(args: &RunArgs) -> Outcome {
     let config = config::load(&args.config.file)?;
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
-    let store = Store::open(&config.data_dir)?;
-    daemon::run(config, store, |ready| {
+    daemon::run_with_data(config, |ready| {
         for line in &ready.lines {
             say(line_ready(line));
         }

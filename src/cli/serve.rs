@@ -12,7 +12,6 @@ use crate::config::{
     self, Access, AccessPolicy, Config, DEFAULT_IDLE, Http, Line, LineKey, Refuse, Secret, read_key_file,
 };
 use crate::endpoint::Endpoint;
-use crate::store::Store;
 
 #[derive(Debug, Args)]
 pub struct ServeArgs {
@@ -99,12 +98,7 @@ fn usual_data_dir() -> Option<PathBuf> {
 }
 
 pub(super) fn serve(args: &ServeArgs) -> Outcome {
-    let config = args.config()?;
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
-    let store = Store::open(&config.data_dir)?;
-    daemon::run(config, store, |ready| {
+    daemon::run_with_data(args.config()?, |ready| {
         for line in &ready.lines {
             say(line_ready(line));
             // An npub always fits a QR code.
