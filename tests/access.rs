@@ -127,7 +127,7 @@ fn listed(keys: &[&Keys]) -> String {
 /// A browser's offer that never connects: it is answered all the same.
 fn offer() -> Offer {
     let sdp = fixture_text("chromium-recvonly");
-    Offer { sdp, timestamp: now(), expires_in: 60, rtc_servers: Vec::new() }
+    Offer::new(sdp, now(), 60)
 }
 
 fn offering(from: &Keys, to: PublicKey, session: &str) -> Event {
@@ -510,7 +510,7 @@ async fn only_its_caller_has_a_say_in_a_call() {
     }
     house.daemon.dropped("not_allowed", 2);
     // Events are taken in order: when this one was dropped, those before it were looked at.
-    let answer = Body::Answer(Answer { sdp: "v=0\r\n".into(), accepted: true, timestamp: now() });
+    let answer = Body::Answer(Answer::accepting("v=0\r\n".into(), now()));
     relay.store(&signed(&neighbour, house.line, &session, answer));
     house.daemon.dropped("unknown_session", 1);
     call.sees(25).await;
@@ -608,7 +608,7 @@ async fn candidates_that_come_before_their_offer_are_used() {
     let folder = tempfile::tempdir().unwrap();
     let keys = &friend.keys;
     let stamp = now() - 5;
-    let offer = Offer { sdp: bare, timestamp: stamp, expires_in: 60, rtc_servers: Vec::new() };
+    let offer = Offer::new(bare, stamp, 60);
     let from = keys.public_key();
     relay.store(&sealed(keys, &outgoing(from, line, "reversed", Body::Offer(offer)), stamp));
     for (candidate, later) in candidates.iter().zip(1..) {

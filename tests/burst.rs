@@ -33,7 +33,7 @@ async fn ten_callers_who_offer_in_the_same_second_are_all_answered_and_see_the_p
     // When all of them offer at once
     let second = now();
     for (n, (party, caller)) in callers.iter().enumerate() {
-        let offer = Offer { sdp: caller.offer.clone(), timestamp: second, expires_in: 60, rtc_servers: Vec::new() };
+        let offer = Offer::new(caller.offer.clone(), second, 60);
         let offering = outgoing(party.public(), line, &format!("caller-{n}"), Body::Offer(offer));
         assert_eq!(relay.submit(&sealed(&party.keys, &offering, second)), (true, String::new()));
     }
@@ -69,7 +69,7 @@ async fn an_answer_that_a_relay_took_and_lost_is_sent_again_until_the_caller_beg
     // Given a relay that says `OK` to the next events, and forgets them
     relay.answer_next(true, "");
     relay.answer_next(true, "");
-    let offer = Offer { sdp: caller.offer.clone(), timestamp: now(), expires_in: 60, rtc_servers: Vec::new() };
+    let offer = Offer::new(caller.offer.clone(), now(), 60);
     relay.store(&sealed(&party.keys, &outgoing(party.public(), line, "lost", Body::Offer(offer)), now()));
 
     let (_, answer) = party.answer().await;

@@ -29,7 +29,7 @@ use callgate::call::{Action, Call, EndReason, Input, Millis, State, Timing};
 use callgate::media::caller::{CallerEvent, CallerSettings};
 use callgate::media::{self, CallId, Command, PeerError};
 use callgate::protocol::{
-    Body, CallEnd, CallType, Cipher, EndWord, Envelope, IceCandidate, Offer, SessionId, Signal, SignalKind,
+    Body, CallEnd, CallType, Cipher, Dialect, EndWord, Envelope, IceCandidate, Offer, SessionId, Signal, SignalKind,
 };
 use callgate::sdp;
 use callgate::store::{CallFilter, CallLog};
@@ -54,6 +54,7 @@ fn key(n: u8) -> PublicKey {
 /// A signal of session `n`, as `protocol::open` gives it.
 fn signal(n: u64, from: u8, body: Body) -> Signal {
     let envelope = Envelope {
+        dialect: Dialect::Plain,
         event_id: EventId::all_zeros(),
         kind: body.kind(),
         from: key(from),
@@ -73,7 +74,7 @@ const CALLER: u8 = 2;
 const STRANGER: u8 = 3;
 
 fn offer(sdp: String) -> Body {
-    Body::Offer(Offer { sdp, timestamp: 0, expires_in: 1_000_000, rtc_servers: Vec::new() })
+    Body::Offer(Offer::new(sdp, 0, 1_000_000))
 }
 
 /// One stranger's call.
@@ -173,7 +174,7 @@ impl Attack {
             };
             said.push(signal(id.0, CALLER, Body::Candidate(candidate)));
         }
-        let end = CallEnd { reason: EndWord::UserLeft, detail: None, timestamp: 0 };
+        let end = CallEnd::new(EndWord::UserLeft, 0);
         match mutator.below(20) {
             0 => said.push(signal(id.0, STRANGER, Body::End(end))),
             1 => said.push(signal(id.0, CALLER, offer(attempt.offer.clone()))),
@@ -202,7 +203,7 @@ impl Attack {
         for id in due {
             let Some(attempt) = self.calls.get_mut(&id) else { continue };
             attempt.leaving = true;
-            let end = CallEnd { reason: EndWord::UserLeft, detail: None, timestamp: 0 };
+            let end = CallEnd::new(EndWord::UserLeft, 0);
             let input = match attempt.mutator.below(2) {
                 0 => Input::HangUp(EndReason::OperatorLeft),
                 _ => Input::Signal(signal(id.0, CALLER, Body::End(end))),

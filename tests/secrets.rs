@@ -201,7 +201,7 @@ async fn no_secret_is_told_anywhere() {
         username: Some("caller".into()),
         credential: Some(CALLERS_TURN.into()),
     }];
-    let good = Offer { sdp: fixture_text("chromium-recvonly"), timestamp: now(), expires_in: 60, rtc_servers };
+    let good = Offer { rtc_servers, ..Offer::new(fixture_text("chromium-recvonly"), now(), 60) };
     let password = good.sdp.lines().find_map(|line| line.strip_prefix("a=ice-pwd:")).unwrap();
     search.secret("the caller's ICE password", password);
     let bad = Offer { sdp: good.sdp.replace("a=setup", &format!("a={CALLERS_TURN}\r\nv=setup")), ..good.clone() };

@@ -114,15 +114,14 @@ impl EndReason {
 
     /// The `call_end` that says so, at `now`.
     pub fn call_end(&self, now: Millis) -> CallEnd {
-        CallEnd { reason: self.end_word(), detail: Some(self.detail()), timestamp: now.unix_seconds() }
+        CallEnd { detail: Some(self.detail()), ..CallEnd::new(self.end_word(), now.unix_seconds()) }
     }
 }
 
 /// What is sent to refuse an offer, in this order; also for offers that never become a call. The answer alone would refuse it; only
 /// the end can say why.
 pub fn refusal(now: Millis, reason: &EndReason) -> [Body; 2] {
-    let answer = Answer { sdp: String::new(), accepted: false, timestamp: now.unix_seconds() };
-    [Body::Answer(answer), Body::End(reason.call_end(now))]
+    [Body::Answer(Answer::refusing(now.unix_seconds())), Body::End(reason.call_end(now))]
 }
 
 #[cfg(test)]
@@ -148,8 +147,8 @@ mod tests {
     #[test]
     fn a_refusal_answers_no_and_then_ends_the_call() {
         let [answer, end] = refusal(Millis(5_999), &EndReason::Busy("all lines are taken"));
-        assert_eq!(answer, Body::Answer(Answer { sdp: String::new(), accepted: false, timestamp: 5 }));
+        assert_eq!(answer, Body::Answer(Answer::refusing(5)));
         let detail = Some("Busy: all lines are taken.".to_owned());
-        assert_eq!(end, Body::End(CallEnd { reason: EndWord::Rejected, detail, timestamp: 5 }));
+        assert_eq!(end, Body::End(CallEnd { detail, ..CallEnd::new(EndWord::Rejected, 5) }));
     }
 }

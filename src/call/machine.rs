@@ -421,7 +421,7 @@ impl Call {
 }
 
 fn accept(now: Millis, sdp: String) -> Action {
-    Action::Send(Body::Answer(Answer { sdp, accepted: true, timestamp: now.unix_seconds() }))
+    Action::Send(Body::Answer(Answer::accepting(sdp, now.unix_seconds())))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::clock::Clock;
 use crate::media::PeerError;
 use crate::media::caller::{self, CallerEvent, CallerHandle, CallerSettings, CallerStats, Recorded};
 use crate::protocol::{
-    self, Body, CallEnd, CallType, Cipher, EndWord, IceCandidate, MAX_CANDIDATES, Offer, Outgoing, SessionId,
+    self, Body, CallEnd, CallType, Cipher, Dialect, EndWord, IceCandidate, MAX_CANDIDATES, Offer, Outgoing, SessionId,
 };
 use crate::sdp::{self, Candidate};
 use crate::signaling::{self, Incoming, Signaling};
@@ -210,7 +210,7 @@ impl Dialling {
         };
         let told = farewell.and_then(|reason| {
             let timestamp = self.clock.now().unix_seconds();
-            self.send(Body::End(CallEnd { reason, detail: None, timestamp })).ok()
+            self.send(Body::End(CallEnd::new(reason, timestamp))).ok()
         });
         let listening = async {
             while let Some(event) = media.recv().await {
@@ -246,12 +246,8 @@ impl Dialling {
                 None => return DialEnd::Media(PeerError::GStreamer("no offer was made".to_owned())),
             }
         };
-        let Ok(delivery) = self.send(Body::Offer(Offer {
-            sdp: offer.clone(),
-            timestamp: self.clock.now().unix_seconds(),
-            expires_in: self.rings.as_secs(),
-            rtc_servers: Vec::new(),
-        })) else {
+        let made = self.clock.now().unix_seconds();
+        let Ok(delivery) = self.send(Body::Offer(Offer::new(offer.clone(), made, self.rings.as_secs()))) else {
             return DialEnd::NotSent;
         };
         self.tell(DialEvent::Ringing { session: self.session.clone() }).await;
@@ -374,6 +370,7 @@ impl Dialling {
 
     fn send(&self, body: Body) -> Result<signaling::Delivery, signaling::PublishError> {
         self.signaling.publish(Outgoing {
+            dialect: Dialect::Plain,
             from: self.keys.public_key(),
             to: self.to,
             session: self.session.clone(),

@@ -293,10 +293,11 @@ mod tests {
     use nostr::{EventId, Keys};
 
     use super::*;
-    use crate::protocol::{CallEnd, CallType, Cipher, EndWord, Envelope, SignalKind};
+    use crate::protocol::{CallEnd, CallType, Cipher, Dialect, EndWord, Envelope, SignalKind};
 
     fn signal() -> Told {
         let envelope = Envelope {
+            dialect: Dialect::Plain,
             event_id: EventId::all_zeros(),
             kind: SignalKind::End,
             from: Keys::generate().public_key(),
@@ -309,7 +310,7 @@ mod tests {
             created_at: 0,
             expiration: None,
         };
-        let body = Body::End(CallEnd { reason: EndWord::UserLeft, detail: None, timestamp: 0 });
+        let body = Body::End(CallEnd::new(EndWord::UserLeft, 0));
         Told::Signal(Box::new(Signal { envelope, body }))
     }
 

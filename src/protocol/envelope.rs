@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use nostr::{Event, EventId, PublicKey, RelayUrl};
 
-use super::{Body, MAX_EVENT_BYTES, MAX_RTC_SERVERS, MAX_URL_BYTES, Outgoing, REPLY_LIFETIME, Reject};
+use super::{
+    Body, Container, Dialect, MAX_EVENT_BYTES, MAX_RTC_SERVERS, MAX_URL_BYTES, Outgoing, REPLY_LIFETIME, Reject,
+};
 
 /// The four kinds of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -138,6 +140,9 @@ impl fmt::Display for Cipher {
 /// What an event says on its outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
+    /// How it came.
+    pub dialect: Dialect,
+    /// The signed event's, not that of a wrap around it.
     pub event_id: EventId,
     pub kind: SignalKind,
     /// Who signed it.
@@ -158,30 +163,37 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// Reads an event whose signature was verified before. Of a tag that occurs twice the first counts; tags that are not
-    /// the protocol's are passed over.
+    /// Reads an event that came by itself: [`read_in`](Self::read_in) [`Container::Bare`].
+    ///
+    /// # Errors
+    /// A [`Reject`] that says what is wrong with the event.
+    pub fn read(event: &Event) -> Result<Self, Reject> {
+        Self::read_in(Container::Bare, event)
+    }
+
+    /// Reads an event that was found in `container`. Its signature is verified elsewhere. Of a tag that occurs twice the first counts;
+    /// tags that are not the protocol's are passed over.
     ///
     /// # Errors
     /// A [`Reject`] that says what is wrong with the event; nothing is decrypted here.
-    pub fn read(event: &Event) -> Result<Self, Reject> {
+    pub fn read_in(container: Container, event: &Event) -> Result<Self, Reject> {
         let number = event.kind.as_u16();
+        let dialect = Dialect::of(container, number)?;
         let kind = SignalKind::from_number(number).ok_or(Reject::Kind(number))?;
-        within_size(event)?;
+        within_size(event, MAX_EVENT_BYTES)?;
 
         let to = required(event, "p").and_then(|hex| PublicKey::from_hex(hex).map_err(|_| Reject::Tag("p")))?;
         let session = parsed(event, "session_id")?;
         let call_type = parsed(event, "type")?;
         let cipher = parsed(event, "sig_alg")?;
-        let expiration = match tag(event, "expiration") {
-            Some(_) => Some(parsed(event, "expiration")?),
-            None => None,
-        };
+        let expiration = optional(event, "expiration")?;
         let relay = tag(event, "relay")
             .flatten()
             .filter(|url| url.len() <= MAX_URL_BYTES)
             .and_then(|url| RelayUrl::parse(url).ok());
 
         Ok(Self {
+            dialect,
             event_id: event.id,
             kind,
             from: event.pubkey,
@@ -201,16 +213,14 @@ impl Envelope {
     /// # Errors
     /// [`Reject::Expired`].
     pub fn check_expiration(&self, now: u64) -> Result<(), Reject> {
-        match self.expiration {
-            Some(expiration) if expiration < now => Err(Reject::Expired(expiration)),
-            _ => Ok(()),
-        }
+        not_expired(self.expiration, now)
     }
 
-    /// `body` on its way back to whoever sent this: in its session and its cipher, of use until shortly after `now`
+    /// `body` on its way back to whoever sent this: in its dialect, its session and its cipher, of use until shortly after `now`
     /// (unix seconds).
     pub fn reply(&self, body: Body, now: u64) -> Outgoing {
         Outgoing {
+            dialect: self.dialect,
             from: self.to,
             to: self.from,
             session: self.session.clone(),
@@ -222,14 +232,21 @@ impl Envelope {
     }
 }
 
-/// Refuses an event whose JSON, written without spaces, is over the limit.
-fn within_size(event: &Event) -> Result<(), Reject> {
+pub(super) fn not_expired(expiration: Option<u64>, now: u64) -> Result<(), Reject> {
+    match expiration {
+        Some(expiration) if expiration < now => Err(Reject::Expired(expiration)),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses an event whose JSON, written without spaces, has more than `most` bytes.
+pub(super) fn within_size(event: &Event, most: usize) -> Result<(), Reject> {
     // The content is nearly all of an event: an enormous one is not written out only to be measured.
-    if event.content.len() > MAX_EVENT_BYTES {
+    if event.content.len() > most {
         return Err(Reject::Oversized(event.content.len()));
     }
     match serde_json::to_string(event) {
-        Ok(json) if json.len() > MAX_EVENT_BYTES => Err(Reject::Oversized(json.len())),
+        Ok(json) if json.len() > most => Err(Reject::Oversized(json.len())),
         Ok(_) => Ok(()),
         Err(_) => Err(Reject::Payload("event")),
     }
@@ -243,8 +260,16 @@ fn tag<'a>(event: &'a Event, name: &str) -> Option<Option<&'a str>> {
     })
 }
 
-fn required<'a>(event: &'a Event, name: &'static str) -> Result<&'a str, Reject> {
+pub(super) fn required<'a>(event: &'a Event, name: &'static str) -> Result<&'a str, Reject> {
     tag(event, name).flatten().ok_or(Reject::Tag(name))
+}
+
+/// A tag that may be absent, and must be right when it is there.
+pub(super) fn optional<T: FromStr>(event: &Event, name: &'static str) -> Result<Option<T>, Reject> {
+    match tag(event, name) {
+        Some(_) => parsed(event, name).map(Some),
+        None => Ok(None),
+    }
 }
 
 fn parsed<T: FromStr>(event: &Event, name: &'static str) -> Result<T, Reject> {

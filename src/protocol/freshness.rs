@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     fn offer(timestamp: u64, expires_in: u64) -> Offer {
-        Offer { sdp: "v=0".into(), timestamp, expires_in, rtc_servers: Vec::new() }
+        Offer::new("v=0".into(), timestamp, expires_in)
     }
 
     #[test]

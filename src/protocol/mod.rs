@@ -1,23 +1,33 @@
-//! WebRTC signaling over Nostr: kinds 14300-14303, their tags and payloads, sealing and tolerant reading.
+//! WebRTC signaling over Nostr: kinds 14300-14303, plain and wrapped in kind 21059; their tags and payloads, sealing and tolerant
+//! reading.
 //!
 //! Pure: no sockets, no clock, no randomness of its own. What a stranger sent is read in two steps, so that it costs little
-//! until the access decision is made: [`Envelope::read`] looks at tags and sizes only, [`open`] decrypts and parses.
+//! until the access decision is made: [`Envelope::read`] looks at tags and sizes only, [`open`] decrypts and parses. A wrapped event has
+//! its author inside: [`Wrap::read`] looks at the outside, [`Wrap::open`] decrypts once and gives the envelope.
 
+mod dialect;
 mod envelope;
 mod freshness;
 mod payload;
 mod read;
 mod reject;
 mod seal;
+mod wrap;
 
+pub use dialect::{Container, Dialect};
 pub use envelope::{CallType, Cipher, Envelope, SessionId, SignalKind, ValueError};
 pub use freshness::{Freshness, freshness};
-pub use payload::{Answer, Body, CallEnd, EndWord, IceCandidate, Offer, RtcServer};
+pub use payload::{Answer, Body, CallEnd, DeviceToken, EndCause, EndWord, IceCandidate, Offer, RtcServer};
 pub use reject::Reject;
 pub use seal::{Outgoing, SealError, open, seal};
+pub use wrap::Wrap;
 
 /// The largest event that is read, in bytes of its JSON: an offer with all its candidates is under 12 KiB.
 pub const MAX_EVENT_BYTES: usize = 64 * 1024;
+/// The kind of an event that holds a signaling event inside (NIP-59's ephemeral gift wrap).
+pub const WRAP_KIND: u16 = 21059;
+/// The largest such event that is read, in bytes of its JSON: NIP-44 pads an event of [`MAX_EVENT_BYTES`] little, base64 adds a third.
+pub const MAX_WRAP_BYTES: usize = 96 * 1024;
 /// The largest SDP that is read, in bytes.
 pub const MAX_SDP_BYTES: usize = 32 * 1024;
 /// How many candidates one side may send in one call, those inside its SDP not counted.
@@ -34,6 +44,10 @@ pub const MAX_URL_BYTES: usize = 512;
 pub const MAX_CREDENTIAL_BYTES: usize = 2048;
 /// How much of `call_end`'s `detail` is read and written, in bytes: one or two sentences.
 pub const MAX_DETAIL_BYTES: usize = 256;
+/// How much of an offer's `name` is read and written, in characters: a person's or a door's name.
+pub const MAX_NAME_CHARS: usize = 64;
+/// The longest token of a device, in bytes.
+pub const MAX_DEVICE_BYTES: usize = 64;
 /// How long an offer rings when it does not say, in seconds.
 pub const DEFAULT_EXPIRES_IN: u64 = 60;
 /// How far in the future an offer's clocks may be, in seconds.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::{MAX_DETAIL_BYTES, SignalKind, ValueError};
+use super::{MAX_DETAIL_BYTES, MAX_DEVICE_BYTES, MAX_NAME_CHARS, SignalKind, ValueError};
 
 /// What was sealed in an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,9 +39,26 @@ pub struct Offer {
     pub expires_in: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rtc_servers: Vec<RtcServer>,
+    /// What the caller calls itself, as [`Offer::fit_name`] leaves it: shown to whoever is called, and proof of nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 impl Offer {
+    /// An offer made at `timestamp` (unix seconds) that rings for `expires_in` seconds, without what is optional.
+    pub fn new(sdp: String, timestamp: u64, expires_in: u64) -> Self {
+        Self { sdp, timestamp, expires_in, rtc_servers: Vec::new(), name: None }
+    }
+
+    /// `text` as a `name`: cut to [`MAX_NAME_CHARS`], with spaces for control characters, none at its ends; `None` when nothing is
+    /// left of it.
+    pub fn fit_name(text: &str) -> Option<String> {
+        let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+        let name: String = printable.skip_while(|c| c.is_whitespace()).take(MAX_NAME_CHARS).collect();
+        let name = name.trim_end().to_owned();
+        (!name.is_empty()).then_some(name)
+    }
+
     /// When it stops ringing, in unix seconds by the caller's clock.
     pub fn rings_until(&self) -> u64 {
         self.timestamp.saturating_add(self.expires_in)
@@ -65,6 +82,52 @@ pub struct Answer {
     pub accepted: bool,
     /// Unix seconds.
     pub timestamp: u64,
+    /// Which of the devices with this key answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceToken>,
+}
+
+impl Answer {
+    /// An acceptance, without what is optional.
+    pub fn accepting(sdp: String, timestamp: u64) -> Self {
+        Self { sdp, accepted: true, timestamp, device: None }
+    }
+
+    /// A refusal.
+    pub fn refusing(timestamp: u64) -> Self {
+        Self { sdp: String::new(), accepted: false, timestamp, device: None }
+    }
+}
+
+/// What a device of several with one key calls itself within one call: random, 1 to 64 printable ASCII characters without spaces.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
+pub struct DeviceToken(String);
+
+impl DeviceToken {
+    /// As the payload has it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for DeviceToken {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let fits = (1..=MAX_DEVICE_BYTES).contains(&text.len());
+        if fits && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(ValueError { expected: "1 to 64 printable ASCII characters without spaces" })
+        }
+    }
+}
+
+impl fmt::Display for DeviceToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// Kind 14302.
@@ -89,9 +152,20 @@ pub struct CallEnd {
     pub detail: Option<String>,
     /// Unix seconds.
     pub timestamp: u64,
+    /// The device that goes on: every other device with the receiver's key stops ringing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub except: Option<DeviceToken>,
+    /// What the reason does not tell apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<EndCause>,
 }
 
 impl CallEnd {
+    /// An end for `reason` at `timestamp` (unix seconds), without what is optional.
+    pub fn new(reason: EndWord, timestamp: u64) -> Self {
+        Self { reason, detail: None, timestamp, except: None, cause: None }
+    }
+
     /// `text` as a `detail`: cut to [`MAX_DETAIL_BYTES`], with spaces for control characters, so that a stranger's words do
     /// no harm in a log or on a terminal.
     pub fn fit_detail(text: &str) -> String {
@@ -135,6 +209,41 @@ impl FromStr for EndWord {
     }
 }
 
+/// Why exactly a call was not taken, or rings no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndCause {
+    /// Whoever is called has another call.
+    Busy,
+    /// Whoever is called does not want this one.
+    Declined,
+    /// Another device has answered.
+    Elsewhere,
+}
+
+impl fmt::Display for EndCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Busy => "busy",
+            Self::Declined => "declined",
+            Self::Elsewhere => "elsewhere",
+        })
+    }
+}
+
+impl FromStr for EndCause {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        match text {
+            "busy" => Ok(Self::Busy),
+            "declined" => Ok(Self::Declined),
+            "elsewhere" => Ok(Self::Elsewhere),
+            _ => Err(ValueError { expected: "busy, declined or elsewhere" }),
+        }
+    }
+}
+
 impl fmt::Debug for Offer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Offer")
@@ -142,6 +251,7 @@ impl fmt::Debug for Offer {
             .field("timestamp", &self.timestamp)
             .field("expires_in", &self.expires_in)
             .field("rtc_servers", &self.rtc_servers.len())
+            .field("name", &self.name)
             .finish()
     }
 }
@@ -158,6 +268,7 @@ impl fmt::Debug for Answer {
             .field("sdp_bytes", &self.sdp.len())
             .field("accepted", &self.accepted)
             .field("timestamp", &self.timestamp)
+            .field("device", &self.device)
             .finish()
     }
 }

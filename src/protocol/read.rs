@@ -1,6 +1,8 @@
 //! Reading payloads tolerantly, since clients differ: numbers as number or numeric string, unknown fields passed over, and
 //! strict limits on everything that is kept.
 
+use std::str::FromStr;
+
 use serde_json::{Map, Value};
 
 use super::{
@@ -28,6 +30,8 @@ impl Body {
                 timestamp: number(&fields, "timestamp")?.ok_or(Reject::Payload("timestamp"))?,
                 expires_in: number(&fields, "expires_in")?.unwrap_or(DEFAULT_EXPIRES_IN),
                 rtc_servers: rtc_servers(&fields)?,
+                // A name that is none does not keep a call from ringing; likewise below.
+                name: word(&fields, "name").and_then(Offer::fit_name),
             }),
             SignalKind::Answer => {
                 let accepted =
@@ -36,7 +40,12 @@ impl Body {
                 if accepted && sdp.is_none() {
                     return Err(Reject::Payload("sdp"));
                 }
-                Self::Answer(Answer { sdp: sdp.unwrap_or_default(), accepted, timestamp: stamped()? })
+                Self::Answer(Answer {
+                    sdp: sdp.unwrap_or_default(),
+                    accepted,
+                    timestamp: stamped()?,
+                    device: parsed(&fields, "device"),
+                })
             }
             SignalKind::Candidate => Self::Candidate(IceCandidate {
                 candidate: text(&fields, "candidate", MAX_CANDIDATE_BYTES)?.ok_or(Reject::Payload("candidate"))?,
@@ -49,12 +58,11 @@ impl Body {
             }),
             SignalKind::End => Self::End(CallEnd {
                 // A call that its other side has ended is over, whatever word or sentence came with that.
-                reason: field(&fields, "reason")
-                    .and_then(Value::as_str)
-                    .and_then(|word| word.parse().ok())
-                    .unwrap_or(EndWord::UserLeft),
-                detail: field(&fields, "detail").and_then(Value::as_str).map(CallEnd::fit_detail),
+                reason: parsed(&fields, "reason").unwrap_or(EndWord::UserLeft),
+                detail: word(&fields, "detail").map(CallEnd::fit_detail),
                 timestamp: stamped().unwrap_or(created_at),
+                except: parsed(&fields, "except"),
+                cause: parsed(&fields, "cause"),
             }),
         })
     }
@@ -62,6 +70,16 @@ impl Body {
 
 fn field<'a>(fields: &'a Fields, name: &str) -> Option<&'a Value> {
     fields.get(name).filter(|value| !value.is_null())
+}
+
+/// A string, when it is there and is one.
+fn word<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
+    field(fields, name).and_then(Value::as_str)
+}
+
+/// A word of the protocol, when it is there and is one.
+fn parsed<T: FromStr>(fields: &Fields, name: &str) -> Option<T> {
+    word(fields, name).and_then(|word| word.parse().ok())
 }
 
 fn text(fields: &Fields, name: &'static str, max_bytes: usize) -> Result<Option<String>, Reject> {
@@ -129,6 +147,7 @@ fn rtc_server(fields: &Fields) -> Result<RtcServer, Reject> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::EndCause;
     use super::*;
 
     const CREATED_AT: u64 = 1_700_000_000;
@@ -161,7 +180,7 @@ mod tests {
     fn an_offer_that_does_not_say_rings_for_a_minute() {
         let offer =
             offer(r#"{"sdp":"v=0","timestamp":5,"rtc_servers":null,"expires_in":null,"mood":{"a":[1]}}"#).unwrap();
-        assert_eq!(offer, Offer { sdp: "v=0".into(), timestamp: 5, expires_in: 60, rtc_servers: Vec::new() });
+        assert_eq!(offer, Offer::new("v=0".into(), 5, 60));
     }
 
     #[test]
@@ -210,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_refusal_needs_no_sdp_and_an_acceptance_does() {
-        let refusal = Answer { sdp: String::new(), accepted: false, timestamp: 7 };
+        let refusal = Answer::refusing(7);
         assert_eq!(read(SignalKind::Answer, r#"{"accepted":false,"timestamp":7}"#), Ok(Body::Answer(refusal)));
         assert_eq!(read(SignalKind::Answer, r#"{"accepted":true,"timestamp":7}"#), Err(Reject::Payload("sdp")));
         assert_eq!(read(SignalKind::Answer, r#"{"sdp":"v=0"}"#), Err(Reject::Payload("accepted")));
@@ -222,12 +241,47 @@ mod tests {
             Ok(Body::End(end)) => end,
             other => panic!("read {other:?}"),
         };
-        assert_eq!(end("{}"), CallEnd { reason: EndWord::UserLeft, detail: None, timestamp: CREATED_AT });
+        assert_eq!(end("{}"), CallEnd::new(EndWord::UserLeft, CREATED_AT));
         assert_eq!(end(r#"{"reason":"timeout","timestamp":"8"}"#).reason, EndWord::Timeout);
         assert_eq!(end(r#"{"reason":"bored","detail":7,"timestamp":[]}"#).reason, EndWord::UserLeft);
         let long = format!(r#"{{"reason":"rejected","detail":"a\u001b[31m\n{}"}}"#, "ö".repeat(500));
         let detail = end(&long).detail.unwrap();
         assert!(detail.len() <= super::super::MAX_DETAIL_BYTES && detail.starts_with("a [31m ö"), "{detail:?}");
+    }
+
+    #[test]
+    fn names_are_fit_to_be_shown_and_a_bad_one_is_as_good_as_none() {
+        let name = |name: &str| offer(&format!(r#"{{"sdp":"v=0","timestamp":5,"name":{name}}}"#)).unwrap().name;
+        assert_eq!(name(r#"" Front door\n""#).as_deref(), Some("Front door"));
+        assert_eq!(name(r#""a\u001b[31mb""#).as_deref(), Some("a [31mb"));
+        assert_eq!(name(&format!("\"{}\"", "ö".repeat(65))).map(|name| name.chars().count()), Some(64));
+        for none in ["null", "\"\"", "\" \\t\"", "7", "{}"] {
+            assert_eq!(name(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn devices_and_causes_are_read_and_unknown_ones_passed_over() {
+        let answer = |device: &str| match read(
+            SignalKind::Answer,
+            &format!(r#"{{"accepted":true,"sdp":"v=0","device":{device}}}"#),
+        ) {
+            Ok(Body::Answer(answer)) => answer.device,
+            other => panic!("read {other:?}"),
+        };
+        assert_eq!(answer("\"d3v1ce\""), Some("d3v1ce".parse().unwrap()));
+        assert_eq!(answer(&format!("\"{}\"", "f".repeat(64))).map(|device| device.as_str().len()), Some(64));
+        for none in ["null", "\"\"", "\"a b\"", "7", &format!("\"{}\"", "f".repeat(65))] {
+            assert_eq!(answer(none), None, "{none}");
+        }
+
+        let end = |json: &str| match read(SignalKind::End, json) {
+            Ok(Body::End(end)) => (end.except, end.cause),
+            other => panic!("read {other:?}"),
+        };
+        let except = Some("d3v1ce".parse().unwrap());
+        assert_eq!(end(r#"{"except":"d3v1ce","cause":"elsewhere"}"#), (except, Some(EndCause::Elsewhere)));
+        assert_eq!(end(r#"{"except":["d3v1ce"],"cause":"weather"}"#), (None, None));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 pub enum Reject {
     #[error("the event's kind {0} is not one of 14300-14303")]
     Kind(u16),
-    #[error("the event has {0} bytes, over the limit of {max}", max = super::MAX_EVENT_BYTES)]
+    #[error("the event has {0} bytes, over the limit")]
     Oversized(usize),
     #[error("the {0} tag is missing or malformed")]
     Tag(&'static str),

@@ -1,14 +1,15 @@
-//! Sealing and opening: NIP-44 v2 and NIP-04.
+//! Sealing and opening: NIP-44 v2 and NIP-04, plain or wrapped.
 
 use nostr::nips::{nip04, nip44};
 use nostr::secp256k1::rand::{CryptoRng, RngCore};
 use nostr::{Event, Keys, Kind, PublicKey, SECP256K1, Tag, TagKind, Timestamp, UnsignedEvent};
 
-use super::{Body, CallType, Cipher, Envelope, MAX_EVENT_BYTES, Reject, SessionId, Signal};
+use super::{Body, CallType, Cipher, Dialect, Envelope, MAX_EVENT_BYTES, Reject, SessionId, Signal, Wrap};
 
 /// An event to be: everything but its time and its signature, which the outbox decides when its turn comes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
+    pub dialect: Dialect,
     /// Who signs it.
     pub from: PublicKey,
     pub to: PublicKey,
@@ -33,7 +34,7 @@ pub enum SealError {
     Oversized(usize),
 }
 
-/// Opens an event that [`Envelope::read`] accepted, with the keys of its `p`.
+/// Opens an event that [`Envelope::read`] or [`Wrap::open`] gave the envelope of, with the keys of its `p`.
 ///
 /// # Errors
 /// [`Reject::Sealed`], [`Reject::Payload`] or [`Reject::SdpOversized`].
@@ -47,7 +48,7 @@ pub fn open(envelope: Envelope, event: &Event, keys: &Keys) -> Result<Signal, Re
     Ok(Signal { envelope, body })
 }
 
-/// Encrypts and signs, stamped `created_at` (unix seconds).
+/// Encrypts and signs, stamped `created_at` (unix seconds): the event that a relay gets.
 ///
 /// # Errors
 /// [`SealError`].
@@ -60,6 +61,15 @@ pub fn seal<R: RngCore + CryptoRng>(
     if keys.public_key() != out.from {
         return Err(SealError::ForeignKeys);
     }
+    let event = sign(out, keys, created_at, rng)?;
+    match out.dialect {
+        Dialect::Plain => Ok(event),
+        Dialect::Wrapped => Wrap { to: out.to, expiration: Some(out.expiration) }.seal(&event, rng),
+    }
+}
+
+/// The signed event, which is all of a plain one and the inside of a wrapped one.
+fn sign<R: RngCore + CryptoRng>(out: &Outgoing, keys: &Keys, created_at: u64, rng: &mut R) -> Result<Event, SealError> {
     let plaintext = serde_json::to_string(&out.body).map_err(|_| SealError::Encrypt)?;
     let secret = keys.secret_key();
     let content = match out.cipher {

@@ -22,6 +22,8 @@ pub enum Dropped {
     Malformed,
     /// Nobody took the events before it in time.
     Overflow,
+    /// Wrapped, and more wrapped events came than are decrypted in a second.
+    OverBudget,
     /// The envelope is wrong: [`Reject::word`](crate::protocol::Reject::word).
     Reject(&'static str),
 }
@@ -36,6 +38,7 @@ impl fmt::Display for Dropped {
             Self::Own => f.write_str("own"),
             Self::Malformed => f.write_str("malformed"),
             Self::Overflow => f.write_str("overflow"),
+            Self::OverBudget => f.write_str("over_budget"),
             Self::Reject(word) => f.write_str(word),
         }
     }

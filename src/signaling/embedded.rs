@@ -24,7 +24,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::protocol::{MAX_EVENT_BYTES, SignalKind};
+use crate::protocol::{Container, MAX_EVENT_BYTES, SignalKind};
 
 /// Connections at once: a household and its visitors.
 const CONNECTIONS: usize = 256;
@@ -49,8 +49,8 @@ const PIPE: usize = 64 * 1024;
 /// The pause after accepting failed: usually all file descriptors are in use.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// What ordinary clients of calls publish, besides the calls themselves: profile, follows, relay lists, ephemeral gift wraps.
-const OTHER_KINDS: [u16; 5] = [0, 3, 10002, 10050, 21059];
+/// What ordinary clients of calls publish, besides the calls themselves: profile, follows, relay lists.
+const OTHER_KINDS: [u16; 4] = [0, 3, 10002, 10050];
 
 /// Why the relay cannot start: the configuration's fault.
 #[derive(Debug, thiserror::Error)]
@@ -272,10 +272,11 @@ impl WritePolicy for Admission {
 
 fn refusal(event: &Event, now: Timestamp) -> Option<&'static str> {
     let kind = event.kind.as_u16();
-    if SignalKind::from_number(kind).is_none() && !OTHER_KINDS.contains(&kind) {
+    let container = Container::of(kind);
+    if container.is_none() && !OTHER_KINDS.contains(&kind) {
         return Some("this relay is for calls");
     }
-    if event.as_json().len() > MAX_EVENT_BYTES {
+    if event.as_json().len() > container.map_or(MAX_EVENT_BYTES, Container::max_bytes) {
         return Some("the event is too large");
     }
     if event.created_at.as_secs() > now.as_secs() + MAX_AHEAD {

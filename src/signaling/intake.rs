@@ -1,16 +1,18 @@
 //! From a relay's wire to the gateway: the checks that every event passes, the cheap ones first.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
-use nostr::{Event, JsonUtil, PublicKey, RelayMessage, RelayUrl};
+use nostr::{Event, EventId, JsonUtil, Keys, PublicKey, RelayMessage, RelayUrl};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::budget::Budget;
 use super::counters::{Dropped, Tally};
 use super::recent::Recent;
 use super::{Incoming, Memory, short, unix_now};
-use crate::protocol::{Envelope, MAX_EVENT_BYTES, Reject, SignalKind};
+use crate::protocol::{Container, Envelope, MAX_WRAP_BYTES, Reject, SignalKind, Wrap};
 
 /// Bytes that a relay's message has around its event: `["EVENT","<subscription>",...]`.
 const FRAMING: usize = 256;
@@ -56,15 +58,16 @@ impl Sieve {
     }
 
     fn check(&self, text: &str) -> Result<Event, Dropped> {
-        if text.len() > MAX_EVENT_BYTES + FRAMING {
+        if text.len() > MAX_WRAP_BYTES + FRAMING {
             return Err(Dropped::Reject(Reject::Oversized(text.len()).word()));
         }
         let Ok(RelayMessage::Event { event, .. }) = RelayMessage::from_json(text) else {
             return Err(Dropped::Malformed);
         };
         let event = event.into_owned();
-        if SignalKind::from_number(event.kind.as_u16()).is_none() {
-            return Err(Dropped::NotForUs);
+        let container = Container::of(event.kind.as_u16()).ok_or(Dropped::NotForUs)?;
+        if text.len() > container.max_bytes() + FRAMING {
+            return Err(Dropped::Reject(Reject::Oversized(text.len()).word()));
         }
         if !event.tags.public_keys().any(|key| self.keys.contains(key)) {
             return Err(Dropped::NotForUs);
@@ -82,9 +85,10 @@ fn is_event(text: &str) -> bool {
     inside.is_some_and(|rest| rest.starts_with("\"EVENT\""))
 }
 
-/// The later checks: duplicates, signature, expiration, envelope, and what earlier runs have seen.
+/// The later checks: duplicates, signature, expiration, envelope, and what earlier runs have seen. A wrapped event is opened once it has
+/// passed them, and what is inside passes them again.
 pub(super) struct Intake {
-    pub keys: Arc<HashSet<PublicKey>>,
+    pub keys: HashMap<PublicKey, Keys>,
     pub memory: Arc<dyn Memory>,
     pub tally: Arc<Tally>,
     pub input: mpsc::Receiver<Raw>,
@@ -96,7 +100,7 @@ pub(super) struct Intake {
 impl Intake {
     /// Runs until shut down, or until the gateway stops listening.
     pub(super) async fn run(mut self, shutdown: CancellationToken) {
-        let mut recent = Recent::new(RECENT);
+        let mut at_hand = AtHand { recent: Recent::new(RECENT), budget: Budget::full(Instant::now()) };
         loop {
             let raw = tokio::select! {
                 biased;
@@ -106,7 +110,7 @@ impl Intake {
             };
             let Some(Raw { relay, event }) = raw else { return };
             let (kind, from) = (event.kind.as_u16(), short(&event.pubkey));
-            match self.admit(&mut recent, relay, event).await {
+            match self.admit(&mut at_hand, relay, event).await {
                 Ok(()) => self.tally.taken(),
                 Err(reason) => {
                     self.tally.dropped(reason);
@@ -116,23 +120,22 @@ impl Intake {
         }
     }
 
-    async fn admit(&self, recent: &mut Recent<nostr::EventId>, relay: RelayUrl, event: Event) -> Result<(), Dropped> {
-        if recent.contains(&event.id) {
-            return Err(Dropped::Duplicate);
-        }
-        // 50 us. Before the id is remembered: whoever sends a forged event first must not block the true one.
-        event.verify().map_err(|_| Dropped::BadSignature)?;
+    async fn admit(&self, at_hand: &mut AtHand, relay: RelayUrl, event: Event) -> Result<(), Dropped> {
         let now = unix_now();
-        let envelope = Envelope::read(&event).map_err(|reject| Dropped::Reject(reject.word()))?;
-        if !self.keys.contains(&envelope.to) {
+        at_hand.verify(&event)?;
+        let (envelope, event) = match Container::of(event.kind.as_u16()) {
+            Some(Container::Wrap) => self.take_out(at_hand, &event, now)?,
+            _ => (Envelope::read(&event).map_err(rejected)?, event),
+        };
+        if !self.keys.contains_key(&envelope.to) {
             return Err(Dropped::NotForUs);
         }
         // An offer that a relay kept for longer than it should is still a call that was missed: the gateway looks at its age.
         if envelope.kind != SignalKind::Offer {
-            envelope.check_expiration(now).map_err(|_| Dropped::Expired)?;
+            envelope.check_expiration(now).map_err(rejected)?;
         }
         let permit = self.output.try_reserve().map_err(|_| Dropped::Overflow)?;
-        recent.insert(event.id);
+        at_hand.recent.insert(event.id);
         // The memory may write to a disk.
         let (memory, id) = (Arc::clone(&self.memory), event.id);
         let first = tokio::task::spawn_blocking(move || memory.first_sight(&id, now)).await;
@@ -142,6 +145,47 @@ impl Intake {
         }
         permit.send(Incoming { relay, envelope, event: Box::new(event) });
         Ok(())
+    }
+
+    /// The event inside a wrap whose signature was verified, checked as one that came by itself.
+    fn take_out(&self, at_hand: &mut AtHand, outside: &Event, now: u64) -> Result<(Envelope, Event), Dropped> {
+        let wrap = Wrap::read(outside).map_err(rejected)?;
+        let keys = self.keys.get(&wrap.to).ok_or(Dropped::NotForUs)?;
+        wrap.check_expiration(now).map_err(rejected)?;
+        if !at_hand.budget.take(Instant::now()) {
+            return Err(Dropped::OverBudget);
+        }
+        // Once it is decrypted its copies from other relays are not.
+        at_hand.recent.insert(outside.id);
+        let (envelope, event) = wrap.open(outside, keys).map_err(rejected)?;
+        if self.keys.contains_key(&event.pubkey) {
+            return Err(Dropped::Own);
+        }
+        at_hand.verify(&event)?;
+        Ok((envelope, event))
+    }
+}
+
+/// What the later checks remember from one event to the next.
+struct AtHand {
+    recent: Recent<EventId>,
+    budget: Budget,
+}
+
+impl AtHand {
+    /// 50 us for an event that is not known. Before its id is remembered: whoever sends a forged event first must not block the true one.
+    fn verify(&self, event: &Event) -> Result<(), Dropped> {
+        if self.recent.contains(&event.id) {
+            return Err(Dropped::Duplicate);
+        }
+        event.verify().map_err(|_| Dropped::BadSignature)
+    }
+}
+
+fn rejected(reject: Reject) -> Dropped {
+    match reject {
+        Reject::Expired(_) => Dropped::Expired,
+        reject => Dropped::Reject(reject.word()),
     }
 }
 

@@ -19,7 +19,7 @@ use super::status::Board;
 use super::transport::{DialError, Port};
 use super::unix_now;
 use super::verdict::Verdict;
-use crate::protocol::SignalKind;
+use crate::protocol::Container;
 
 /// How far back a subscription reaches before the moment when the relay was last heard, in seconds: an offer rings for 60 s, and
 /// clocks differ.
@@ -221,7 +221,7 @@ impl Link {
         let Some(relay) = self.relay.get() else { return };
         let since = self.heard.load(Ordering::Relaxed).saturating_sub(OVERLAP);
         let filter = Filter::new()
-            .kinds(SignalKind::ALL.map(|kind| Kind::from(kind.number())))
+            .kinds(Container::KINDS.map(Kind::from))
             .pubkeys(self.keys.iter().copied())
             .since(Timestamp::from(since));
         if let Err(error) = relay.send_msg(ClientMessage::req(id.clone(), vec![filter])) {

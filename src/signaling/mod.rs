@@ -3,6 +3,7 @@
 //! [`start`] connects to every relay and returns a [`Signaling`] to publish with and a channel of what comes in. A relay that is
 //! down is tried again for ever and delays nothing.
 
+mod budget;
 mod counters;
 mod embedded;
 mod intake;
@@ -80,7 +81,7 @@ pub enum StartError {
     },
 }
 
-/// A verified event for one of our keys, not seen before, not expired.
+/// A verified event for one of our keys, not seen before, not expired. One that came wrapped is out of its wrap.
 #[derive(Debug, Clone)]
 pub struct Incoming {
     pub relay: RelayUrl,
@@ -153,8 +154,10 @@ pub async fn start(settings: Settings) -> Result<(Signaling, mpsc::Receiver<Inco
         Arc::clone(link).start(relay, stop.clone());
     }
 
+    let keys: HashMap<PublicKey, Keys> = keys.into_iter().map(|keys| (keys.public_key(), keys)).collect();
     let (output, incoming) = mpsc::channel(INCOMING);
-    let intake = intake::Intake { keys: set, memory: Arc::clone(&memory), tally: Arc::clone(&tally), input, output };
+    let intake =
+        intake::Intake { keys: keys.clone(), memory: Arc::clone(&memory), tally: Arc::clone(&tally), input, output };
     tokio::spawn(intake.run(stop.clone()));
     let stopped = stop.clone();
     tokio::spawn(async move {
@@ -163,7 +166,6 @@ pub async fn start(settings: Settings) -> Result<(Signaling, mpsc::Receiver<Inco
         pool.shutdown().await;
     });
 
-    let keys: HashMap<PublicKey, Keys> = keys.into_iter().map(|keys| (keys.public_key(), keys)).collect();
     let outbox = outbox::Outbox::new(links, keys, memory, stop.clone());
     let _stop_on_drop = stop.clone().drop_guard();
     Ok((Signaling(Arc::new(Inner { outbox, tally, relays: watched, stop, _stop_on_drop })), incoming))

@@ -4,6 +4,9 @@
 //! its turn comes, because only then its `created_at` is known. The first lane to have its turn signs for all; one for which that
 //! stamp is too old signs anew. So receivers mostly see one event id on all relays, but must not count on it.
 //!
+//! A wrapped event is neither replaced nor kept: it waits for no other, goes out in a task of its own, and relays that say no `OK` to
+//! ephemeral events are taken at their silence.
+//!
 //! `OK` is not delivery. To publish an answer again when no STUN check follows it, publish it again: the lane signs it anew.
 
 use std::collections::HashMap;
@@ -13,17 +16,19 @@ use std::time::{Duration, Instant};
 use nostr::secp256k1::rand::rngs::OsRng;
 use nostr::{Event, Keys, PublicKey, RelayUrl};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::link::Link;
 use super::pace::{Now, Pace, Slot};
 use super::verdict::{Next, Refusal, Tries, Verdict};
 use super::{Memory, short, unix_now};
-use crate::protocol::{self, Outgoing, SealError, SignalKind};
+use crate::protocol::{self, Dialect, Outgoing, SealError, SignalKind};
 
 /// Events that may wait in one lane: ten seconds' worth at its pace. When it is full the event is not taken for that relay.
 const WAITING: usize = 64;
+/// Wrapped events that may be on their way at once, over all relays.
+const WRAPPED: usize = 256;
 /// How long an event waits for a relay that is not connected, from when it was published. Relays that restart are back sooner;
 /// for one that is dead the caller should be told.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
@@ -75,16 +80,23 @@ struct Ballot(Mutex<Count>);
 
 #[derive(Debug)]
 struct Count {
+    dialect: Dialect,
     verdicts: Vec<(RelayUrl, Verdict)>,
     relays: usize,
     reply: Option<oneshot::Sender<Result<RelayUrl, Undelivered>>>,
+}
+
+/// Whether the event is on its way to its receiver, as far as the relay says.
+fn carried(dialect: Dialect, verdict: Verdict) -> bool {
+    // nostr-rs-relay says nothing of ephemeral events.
+    verdict == Verdict::Accepted || (dialect == Dialect::Wrapped && verdict == Verdict::NoOk)
 }
 
 impl Ballot {
     fn cast(&self, relay: &RelayUrl, verdict: Verdict) {
         let mut count = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         count.verdicts.push((relay.clone(), verdict));
-        let outcome = if verdict == Verdict::Accepted {
+        let outcome = if carried(count.dialect, verdict) {
             Ok(relay.clone())
         } else if count.verdicts.len() == count.relays {
             Err(Undelivered { verdicts: count.verdicts.clone() })
@@ -145,6 +157,7 @@ pub(super) struct Outbox {
     pub memory: Arc<dyn Memory>,
     pub shutdown: CancellationToken,
     pub runtime: Handle,
+    wrapped: Arc<Semaphore>,
     lanes: Mutex<Lanes>,
 }
 
@@ -155,7 +168,8 @@ impl Outbox {
         memory: Arc<dyn Memory>,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { links, keys, memory, shutdown, runtime: Handle::current(), lanes: Mutex::default() }
+        let (runtime, wrapped) = (Handle::current(), Arc::new(Semaphore::new(WRAPPED)));
+        Self { links, keys, memory, shutdown, runtime, wrapped, lanes: Mutex::default() }
     }
 
     pub(super) fn publish(&self, outgoing: Outgoing) -> Result<Delivery, PublishError> {
@@ -163,20 +177,31 @@ impl Outbox {
             return Err(PublishError::ShutDown);
         }
         let keys = self.keys.get(&outgoing.from).ok_or(PublishError::ForeignAuthor)?;
-        let kind = outgoing.body.kind();
+        let (dialect, kind) = (outgoing.dialect, outgoing.body.kind());
         let letter = Arc::new(Letter { outgoing, sealed: Mutex::default() });
         let (reply, outcome) = oneshot::channel();
-        let count = Count { verdicts: Vec::new(), relays: self.links.len(), reply: Some(reply) };
+        let count = Count { dialect, verdicts: Vec::new(), relays: self.links.len(), reply: Some(reply) };
         let ballot = Arc::new(Ballot(Mutex::new(count)));
         let mut taken = false;
         for link in &self.links {
-            let job = Job {
+            let mut job = Job {
                 letter: Arc::clone(&letter),
                 published: Instant::now(),
                 relay: link.url.clone(),
                 ballot: Arc::clone(&ballot),
                 verdict: Verdict::ShutDown,
             };
+            if dialect == Dialect::Wrapped {
+                match Arc::clone(&self.wrapped).try_acquire_owned() {
+                    Ok(place) => {
+                        let lane = self.new_lane(keys, kind, link);
+                        self.runtime.spawn(lane.wrapped(job, self.shutdown.clone(), place));
+                        taken = true;
+                    }
+                    Err(_) => job.verdict = Verdict::QueueFull,
+                }
+                continue;
+            }
             match self.lane(keys, kind, link).try_send(job) {
                 Ok(()) => taken = true,
                 Err(mpsc::error::TrySendError::Full(mut job)) => job.verdict = Verdict::QueueFull,
@@ -191,11 +216,14 @@ impl Outbox {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let lane = lanes.entry((keys.public_key(), kind, link.url.clone())).or_insert_with(|| {
             let (sender, jobs) = mpsc::channel(WAITING);
-            let lane = Lane { link: Arc::clone(link), keys: keys.clone(), kind, memory: Arc::clone(&self.memory) };
-            self.runtime.spawn(lane.run(jobs, self.shutdown.clone()));
+            self.runtime.spawn(self.new_lane(keys, kind, link).run(jobs, self.shutdown.clone()));
             sender
         });
         lane.clone()
+    }
+
+    fn new_lane(&self, keys: &Keys, kind: SignalKind, link: &Arc<Link>) -> Lane {
+        Lane { link: Arc::clone(link), keys: keys.clone(), kind, memory: Arc::clone(&self.memory) }
     }
 }
 
@@ -224,6 +252,50 @@ impl Lane {
                 verdict = self.deliver(&mut pace, started, &job) => verdict,
             };
             self.record(&job);
+        }
+    }
+
+    /// Sends one wrapped event, past all others.
+    async fn wrapped(self, mut job: Job, shutdown: CancellationToken, _place: OwnedSemaphorePermit) {
+        job.verdict = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => Verdict::ShutDown,
+            verdict = self.deliver_wrapped(&job) => verdict,
+        };
+        self.record(&job);
+    }
+
+    async fn deliver_wrapped(&self, job: &Job) -> Verdict {
+        let mut up = self.link.up();
+        let mut tries = Tries::default();
+        loop {
+            let patience = CONNECT_PATIENCE.saturating_sub(job.published.elapsed());
+            let connected = up.wait_for(|up| up.connected);
+            if !matches!(tokio::time::timeout(patience, connected).await, Ok(Ok(_))) {
+                return Verdict::NotConnected;
+            }
+            let now = Now { unix: unix_now(), ticks: Duration::ZERO };
+            if now.unix >= job.letter.outgoing.expiration {
+                return Verdict::Expired;
+            }
+            let Ok(event) = job.letter.seal(&Pace::default(), now.unix, now, &self.keys) else {
+                return Verdict::Unsealed;
+            };
+            let authenticated = up.borrow_and_update().authenticated;
+            let verdict = self.link.send(&event).await;
+            match verdict {
+                Verdict::NotConnected => tokio::time::sleep(BLINK).await,
+                Verdict::NoOk => return verdict,
+                _ => match tries.next(verdict) {
+                    Next::Settled => return verdict,
+                    Next::Anew => {}
+                    Next::After(pause) => tokio::time::sleep(pause).await,
+                    Next::Authenticated => {
+                        let later = up.wait_for(|up| up.authenticated > authenticated);
+                        let _ = tokio::time::timeout(AUTH_PATIENCE, later).await;
+                    }
+                },
+            }
         }
     }
 
@@ -286,8 +358,9 @@ impl Lane {
 
     fn record(&self, job: &Job) {
         let verdict = job.verdict;
+        let carried = carried(job.letter.outgoing.dialect, verdict);
         self.link.board.write(|status| match verdict {
-            Verdict::Accepted => status.accepted += 1,
+            _ if carried => status.accepted += 1,
             _ => {
                 status.rejected += 1;
                 status.last_refusal = Some(verdict);
@@ -296,7 +369,7 @@ impl Lane {
         let (relay, kind) = (&self.link.url, self.kind.number());
         let (from, verdict) = (short(&self.keys.public_key()), verdict.word());
         match job.verdict {
-            Verdict::Accepted => {}
+            _ if carried => {}
             // That the relay is away was told once; an event that no relay takes is told by whoever sent it.
             Verdict::NotConnected | Verdict::ShutDown => tracing::debug!(%relay, kind, from, verdict, "not published"),
             _ => tracing::warn!(%relay, kind, from, verdict, "not published"),

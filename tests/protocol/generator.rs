@@ -130,6 +130,7 @@ fn signals() -> Vec<Value> {
 fn sealed(name: &str, from_line: bool, cipher: Cipher, body: Body) -> Value {
     let (from, to, opened_by) = if from_line { (line(), caller(), "caller") } else { (caller(), line(), "line") };
     let out = Outgoing {
+        dialect: Dialect::Plain,
         from: from.public_key(),
         to: to.public_key(),
         session: SESSION.parse().unwrap(),
@@ -162,23 +163,20 @@ fn ours() -> Vec<(&'static str, bool, Body)> {
         credential: Some("not a secret".into()),
     };
     let stun = RtcServer { urls: vec!["stun:stun.example.com:3478".into()], username: None, credential: None };
-    let end =
-        |reason, detail: Option<&str>| Body::End(CallEnd { reason, detail: detail.map(str::to_owned), timestamp });
+    let end = |reason, detail: Option<&str>| {
+        Body::End(CallEnd { detail: detail.map(str::to_owned), ..CallEnd::new(reason, timestamp) })
+    };
     let candidate =
         IceCandidate { candidate: CANDIDATE.into(), sdp_mid: Some("0".into()), sdp_mline_index: Some(0), timestamp };
     vec![
-        (
-            "an offer",
-            false,
-            Body::Offer(Offer { sdp: OFFER_SDP.into(), timestamp, expires_in: 60, rtc_servers: Vec::new() }),
-        ),
+        ("an offer", false, Body::Offer(Offer::new(OFFER_SDP.into(), timestamp, 60))),
         (
             "an offer with servers",
             false,
-            Body::Offer(Offer { sdp: OFFER_SDP.into(), timestamp, expires_in: 30, rtc_servers: vec![stun, turn] }),
+            Body::Offer(Offer { rtc_servers: vec![stun, turn], ..Offer::new(OFFER_SDP.into(), timestamp, 30) }),
         ),
-        ("an answer", true, Body::Answer(Answer { sdp: answer_sdp, accepted: true, timestamp })),
-        ("a refusal", true, Body::Answer(Answer { sdp: String::new(), accepted: false, timestamp })),
+        ("an answer", true, Body::Answer(Answer::accepting(answer_sdp, timestamp))),
+        ("a refusal", true, Body::Answer(Answer::refusing(timestamp))),
         ("a candidate", false, Body::Candidate(candidate)),
         ("a hang-up", false, end(EndWord::UserLeft, None)),
         (

@@ -57,7 +57,7 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
     let name = prop_oneof![
         9 => prop::sample::select(vec![
             "sdp", "timestamp", "expires_in", "rtc_servers", "urls", "username", "credential", "accepted",
-            "candidate", "sdpMid", "sdpMLineIndex", "reason", "detail",
+            "candidate", "sdpMid", "sdpMLineIndex", "reason", "detail", "name", "device", "except", "cause",
         ])
         .prop_map(str::to_owned),
         1 => ".{0,10}",
@@ -86,12 +86,16 @@ fn rtc_servers() -> impl Strategy<Value = RtcServer> {
 
 fn bodies() -> impl Strategy<Value = Body> {
     let sdp = || texts(4000).prop_map(|text| format!("v=0\r\n{text}"));
-    let offer = (sdp(), any::<u64>(), any::<u64>(), prop::collection::vec(rtc_servers(), 0..4)).prop_map(
-        |(sdp, timestamp, expires_in, rtc_servers)| Body::Offer(Offer { sdp, timestamp, expires_in, rtc_servers }),
+    let name = prop::option::of(texts(500)).prop_map(|name| name.and_then(|name| Offer::fit_name(&name)));
+    let device = || prop::option::of("[!-~]{1,64}".prop_map(|token| token.parse().unwrap()));
+    let offer = (sdp(), any::<u64>(), any::<u64>(), prop::collection::vec(rtc_servers(), 0..4), name).prop_map(
+        |(sdp, timestamp, expires_in, rtc_servers, name)| {
+            Body::Offer(Offer { sdp, timestamp, expires_in, rtc_servers, name })
+        },
     );
-    let answer = (sdp(), any::<bool>(), any::<u64>()).prop_map(|(sdp, accepted, timestamp)| {
+    let answer = (sdp(), any::<bool>(), any::<u64>(), device()).prop_map(|(sdp, accepted, timestamp, device)| {
         let sdp = if accepted { sdp } else { String::new() };
-        Body::Answer(Answer { sdp, accepted, timestamp })
+        Body::Answer(Answer { sdp, accepted, timestamp, device })
     });
     let candidate =
         (texts(MAX_CANDIDATE_BYTES), prop::option::of(texts(MAX_MID_BYTES)), any::<Option<u32>>(), any::<u64>())
@@ -99,18 +103,23 @@ fn bodies() -> impl Strategy<Value = Body> {
                 Body::Candidate(IceCandidate { candidate, sdp_mid, sdp_mline_index, timestamp })
             });
     let word = prop::sample::select(vec![EndWord::UserLeft, EndWord::Rejected, EndWord::Timeout]);
-    let end = (word, prop::option::of(texts(2000)), any::<u64>()).prop_map(|(reason, detail, timestamp)| {
-        let detail = detail.map(|text| CallEnd::fit_detail(&text));
-        Body::End(CallEnd { reason, detail, timestamp })
-    });
+    let cause = prop::option::of(prop::sample::select(vec![EndCause::Busy, EndCause::Declined, EndCause::Elsewhere]));
+    let end = (word, prop::option::of(texts(2000)), any::<u64>(), device(), cause).prop_map(
+        |(reason, detail, timestamp, except, cause)| {
+            let detail = detail.map(|text| CallEnd::fit_detail(&text));
+            Body::End(CallEnd { reason, detail, timestamp, except, cause })
+        },
+    );
     prop_oneof![offer, answer, candidate, end]
 }
 
 fn outgoing() -> impl Strategy<Value = Outgoing> {
     let call_type = prop::sample::select(vec![CallType::Audio, CallType::Video, CallType::Screen]);
     let cipher = prop::sample::select(vec![Cipher::Nip44, Cipher::Nip04]);
-    ("[!-~]{1,128}", call_type, cipher, bodies(), any::<u64>()).prop_map(
-        |(session, call_type, cipher, body, expiration)| Outgoing {
+    let dialect = prop::sample::select(vec![Dialect::Plain, Dialect::Wrapped]);
+    (dialect, "[!-~]{1,128}", call_type, cipher, bodies(), any::<u64>()).prop_map(
+        |(dialect, session, call_type, cipher, body, expiration)| Outgoing {
+            dialect,
             from: caller().public_key(),
             to: line().public_key(),
             session: session.parse().unwrap(),
@@ -130,7 +139,20 @@ proptest! {
         let event = seal(&out, &caller(), created_at, &mut FixedBytes::new(&seed.to_string())).unwrap();
         prop_assert!(event.verify().is_ok());
 
-        let envelope = Envelope::read(&event).unwrap();
+        let (envelope, event) = match out.dialect {
+            Dialect::Plain => (Envelope::read(&event).unwrap(), event),
+            Dialect::Wrapped => {
+                let wrap = Wrap::read(&event).unwrap();
+                prop_assert_eq!(&wrap, &Wrap { to: out.to, expiration: Some(out.expiration) });
+                prop_assert_ne!(event.pubkey, out.from, "who calls is not to be seen");
+                prop_assert!(wrap.open(&event, &stranger()).is_err());
+                let (envelope, inside) = wrap.open(&event, &line()).unwrap();
+                prop_assert!(inside.verify().is_ok());
+                prop_assert_eq!(inside.created_at, event.created_at);
+                (envelope, inside)
+            }
+        };
+        prop_assert_eq!(envelope.dialect, out.dialect);
         prop_assert_eq!(envelope.event_id, event.id);
         prop_assert_eq!(envelope.kind, out.body.kind());
         prop_assert_eq!((envelope.from, envelope.to), (out.from, out.to));
@@ -140,7 +162,7 @@ proptest! {
         prop_assert_eq!(envelope.check_expiration(out.expiration), Ok(()));
 
         let back = envelope.reply(out.body.clone(), created_at);
-        prop_assert_eq!((back.from, back.to, back.cipher), (out.to, out.from, out.cipher));
+        prop_assert_eq!((back.dialect, back.from, back.to, back.cipher), (out.dialect, out.to, out.from, out.cipher));
 
         // No other key opens it: NIP-44 notices by its code, NIP-04 has none and yields nothing that is a payload.
         prop_assert!(open(envelope.clone(), &event, &stranger()).is_err());

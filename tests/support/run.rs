@@ -32,7 +32,7 @@ pub fn run(directory: &Path, relay: &RelayUrl, lines: usize) -> (Daemon, Vec<Pub
 
 /// Offers `sdp` to a line, and waits for its answer.
 pub async fn offer(caller: &mut Party, to: PublicKey, session: &str, sdp: String) -> String {
-    let offer = Offer { sdp, timestamp: now(), expires_in: 60, rtc_servers: Vec::new() };
+    let offer = Offer::new(sdp, now(), 60);
     caller.publish(to, session, Body::Offer(offer)).await;
     loop {
         match hear(caller, to).await {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use callgate::protocol::{
-    Answer, Body, CallEnd, CallType, Cipher, EndWord, Envelope, Offer, Outgoing, SessionId, Signal,
+    Answer, Body, CallEnd, CallType, Cipher, Dialect, EndWord, Envelope, Offer, Outgoing, SessionId, Signal,
 };
 use callgate::signaling::memory::Forgetful;
 use callgate::signaling::{self, Dropped, Incoming, Memory, Settings, Signaling};
@@ -111,6 +111,7 @@ pub async fn soon<F: Future>(future: F) -> F::Output {
 
 pub fn outgoing(from: PublicKey, to: PublicKey, session: &str, body: Body) -> Outgoing {
     Outgoing {
+        dialect: Dialect::Plain,
         from,
         to,
         session: session.parse().unwrap(),
@@ -122,15 +123,15 @@ pub fn outgoing(from: PublicKey, to: PublicKey, session: &str, body: Body) -> Ou
 }
 
 pub fn offer() -> Body {
-    Body::Offer(Offer { sdp: "v=0\r\n".into(), timestamp: now(), expires_in: 60, rtc_servers: Vec::new() })
+    Body::Offer(Offer::new("v=0\r\n".into(), now(), 60))
 }
 
 pub fn answer() -> Body {
-    Body::Answer(Answer { sdp: "v=0\r\n".into(), accepted: true, timestamp: now() })
+    Body::Answer(Answer::accepting("v=0\r\n".into(), now()))
 }
 
 pub fn end() -> Body {
-    Body::End(CallEnd { reason: EndWord::UserLeft, detail: None, timestamp: now() })
+    Body::End(CallEnd::new(EndWord::UserLeft, now()))
 }
 
 /// An offer's event, sealed outside of any outbox.

@@ -25,7 +25,7 @@ fn bodies() -> impl Strategy<Value = Body> {
         1 => Just(hang_up()),
         1 => (0u64..100).prop_map(|expires_in| offer(GOOD_SDP, expires_in)),
         1 => any::<bool>()
-            .prop_map(|accepted| Body::Answer(Answer { sdp: String::new(), accepted, timestamp: 0 })),
+            .prop_map(|accepted| Body::Answer(Answer { accepted, ..Answer::refusing(0) })),
     ]
 }
 

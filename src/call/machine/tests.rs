@@ -4,7 +4,7 @@ use nostr::{EventId, PublicKey};
 
 use super::*;
 use crate::endpoint::{VideoCodec, VideoStream};
-use crate::protocol::{CallEnd, Cipher, Offer, SignalKind};
+use crate::protocol::{CallEnd, Cipher, Dialect, Offer, SignalKind};
 
 pub(super) const START: Millis = Millis(1_700_000_000_000);
 pub(super) const TIMING: Timing = Timing { connect: 30_000, again: 2_000, close: 10_000 };
@@ -33,6 +33,7 @@ pub(super) const LINE: u8 = 2;
 
 pub(super) fn signal(from: u8, to: u8, session: &str, body: Body) -> Signal {
     let envelope = Envelope {
+        dialect: Dialect::Plain,
         event_id: EventId::all_zeros(),
         kind: body.kind(),
         from: key(from),
@@ -50,7 +51,7 @@ pub(super) fn signal(from: u8, to: u8, session: &str, body: Body) -> Signal {
 
 pub(super) fn offer(sdp: &str, expires_in: u64) -> Body {
     let (sdp, timestamp) = (sdp.to_owned(), START.unix_seconds());
-    Body::Offer(Offer { sdp, timestamp, expires_in, rtc_servers: Vec::new() })
+    Body::Offer(Offer::new(sdp, timestamp, expires_in))
 }
 
 pub(super) fn trickle(candidate: &str) -> Body {
@@ -63,7 +64,7 @@ pub(super) fn trickle(candidate: &str) -> Body {
 }
 
 pub(super) fn hang_up() -> Body {
-    Body::End(CallEnd { reason: EndWord::UserLeft, detail: None, timestamp: 0 })
+    Body::End(CallEnd::new(EndWord::UserLeft, 0))
 }
 
 pub(super) fn from_caller(body: Body) -> Input {
@@ -126,7 +127,7 @@ fn a_call_that_all_goes_well_for() {
     assert_eq!(actions, [Action::OpenPeer { offer: Box::new(offer), plan }]);
 
     let actions = call.handle(START.plus(2), Input::AnswerReady("answer".into()));
-    let answer = Answer { sdp: "answer".into(), accepted: true, timestamp: START.unix_seconds() };
+    let answer = Answer::accepting("answer".into(), START.unix_seconds());
     assert_eq!(actions, [Action::Send(Body::Answer(answer))]);
     assert_eq!(call.deadline(), Some(START.plus(30_002)));
 
@@ -250,7 +251,7 @@ fn only_the_caller_may_speak_and_only_to_this_line_in_this_session() {
 fn a_second_offer_and_an_answer_change_nothing_and_are_counted() {
     for state in STATES {
         let (mut call, now) = call_in(state);
-        let answer = Answer { sdp: "v=0".into(), accepted: true, timestamp: 0 };
+        let answer = Answer::accepting("v=0".into(), 0);
         assert_eq!(call.handle(now, from_caller(offer(GOOD_SDP, 600))), []);
         assert_eq!(call.handle(now, from_caller(Body::Answer(answer))), []);
         assert_eq!((call.state(), call.ignored), (state, 2));
