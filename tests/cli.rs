@@ -139,6 +139,12 @@ fn wrong_usage_exits_with_64() {
         &["call", "--relay", "wss://a"],
         &["keys", "show", "door.nsec", "--relay", "wss://hunter2@a"],
         &["calls", "-c", "callgate.toml", "--caller", "nsec1hunter2"],
+        &["invite", "nowhere", "--for", "2h", "--page", "https://example.com", "-c", "callgate.toml"],
+        &["invite", "door", "--for", "2y", "--page", "https://example.com", "-c", "callgate.toml"],
+        &["invite", "door", "--for", "2h", "--page", "example.com", "-c", "callgate.toml"],
+        &["invite", "door", "--for", "2h", "-c", "callgate.toml"],
+        &["invites", "revoke", "nsec1hunter2", "-c", "callgate.toml"],
+        &["invites"],
         &["serve", "http://u:hunter2@h", "--allow", "*"],
         &["serve", "rtsp://u:hunter2@h", "--allow", "nobody"],
         &["serve", "rtsp://u:hunter2@h"],
@@ -306,6 +312,67 @@ fn calls_tells_the_call_log_also_while_the_daemon_holds_it() {
     let npub = alice.to_bech32().unwrap();
     let hers = place.run(&["calls", "-c", "callgate.toml", "--json", "--caller", &npub]).json();
     assert_eq!((&hers["calls"][0]["caller"], hers["calls"].as_array().unwrap().len()), (&npub.into(), 1));
+}
+
+#[test]
+fn an_invitation_is_a_link_and_a_code_and_can_be_listed_and_taken_back() {
+    let place = Place::new();
+    let none = place.run(&["invites", "-c", "callgate.toml"]);
+    assert_eq!((none.code, none.out.as_str()), (0, "no invitations\n"));
+    assert_eq!(place.run(&["invites", "revoke", "1", "-c", "callgate.toml"]).code, 66);
+
+    // When nothing runs and nothing ever ran
+    let made = place.run(&[
+        "invite",
+        "door",
+        "--for",
+        "7d",
+        "--name",
+        "the plumber",
+        "--page",
+        "https://calls.example.com/page#old",
+        "-c",
+        "callgate.toml",
+    ]);
+
+    // Then there is a link with a key of its own, and a code that says the same
+    assert_eq!((made.code, made.err.as_str()), (0, ""), "{made:?}");
+    let link = made.out.lines().find(|line| line.starts_with("https://")).unwrap();
+    let npub = place.keys.public_key().to_bech32().unwrap();
+    let expected =
+        format!("https://calls.example.com/page#npub={npub}&relay=wss://relay.example.com&name=door&key=nsec1");
+    assert!(link.starts_with(&expected), "{link}");
+    let guest = Keys::parse(link.split_once("&key=").unwrap().1).unwrap();
+    assert!(made.out.contains('█') && made.out.contains("Invitation 1: whoever has this link may call door until"));
+
+    // and the list tells all of it but the key
+    let table = place.run(&["invites", "-c", "callgate.toml"]);
+    for part in ["1 ", "door", "the plumber", "good", &guest.public_key().to_bech32().unwrap()[..16]] {
+        assert!(table.out.contains(part), "{part} in {}", table.out);
+    }
+    let shown = place.run(&["invites", "-c", "callgate.toml", "--json"]);
+    assert!(!shown.out.contains("nsec1") && !shown.out.contains(&guest.secret_key().to_secret_hex()));
+    assert_eq!(shown.json()["invitations"][0]["line_npub"], npub);
+
+    // When it is taken back by its key
+    let npub = guest.public_key().to_bech32().unwrap();
+    let taken = place.run(&["invites", "revoke", &npub, "-c", "callgate.toml"]);
+    assert_eq!((taken.code, taken.out.as_str()), (0, "invitation 1 to door is taken back\n"));
+    let again = place.run(&["invites", "-c", "callgate.toml", "revoke", "1"]);
+    assert_eq!((again.code, again.out.as_str()), (0, "invitation 1 to door was taken back before\n"));
+    assert_eq!(place.run(&["invites", "-c", "callgate.toml", "--json"]).json()["invitations"][0]["state"], "revoked");
+}
+
+#[test]
+fn a_link_that_a_guest_elsewhere_cannot_use_comes_with_a_hint() {
+    let place = Place::new();
+    place.configure("http = { listen = \"127.0.0.1:8080\" }");
+    let made = place.run(&["invite", "yard", "--for", "30m", "--json", "-c", "callgate.toml"]);
+    assert!(made.json()["link"].as_str().unwrap().starts_with("http://127.0.0.1:8080/#npub="), "{made:?}");
+    assert_eq!(
+        made.err,
+        "The link opens on this machine only: give --page with the page's address as your guest sees it.\n"
+    );
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use callgate::gateway::view::{CallView, LineState, LineView, MilestonesView, RelayView, StatsView};
+use callgate::gateway::view::{AccessView, CallView, LineState, LineView, MilestonesView, RelayView, StatsView};
 use callgate::web::{self, Gateway, Token, WebError};
 use nostr::{Keys, ToBech32 as _};
 use support::browser::Browser;
@@ -44,6 +44,7 @@ impl Gateway for Office {
             state,
             callers,
             talk,
+            access: AccessView::default(),
             streams: vec!["H264 1280x720".into()],
         };
         let away = LineState::Reopening { error: "the camera cannot be reached".into(), tries: 3 };

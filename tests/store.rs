@@ -5,9 +5,12 @@ mod support {
     pub mod call_record;
 }
 
+use callgate::call::Millis;
 use callgate::protocol::SignalKind;
 use callgate::signaling::Memory as _;
-use callgate::store::{CallFilter, CallLog, CallRecord, DATABASE, MISSED, Store, StoreError};
+use callgate::store::{
+    CallFilter, CallLog, CallRecord, DATABASE, Invitation, Invitations, Invited, MISSED, Store, StoreError, Which,
+};
 use nostr::{EventId, Keys, PublicKey, RelayUrl};
 use support::call_record::record;
 
@@ -125,6 +128,49 @@ fn the_call_log_can_be_read_while_a_daemon_writes_it() {
     );
     assert_eq!((call.bytes_sent, call.teardown_ms, call.ignored), (2_500_000, Some(6), 1));
     assert!(call.caller.starts_with("npub1"));
+}
+
+fn invitation(line_key: PublicKey, made: Millis, until: Millis) -> Invitation {
+    Invitation { line: "door".into(), line_key, key: key(), label: "Grandma".into(), made, until }
+}
+
+#[test]
+fn an_invitation_is_made_and_taken_back_beside_a_running_daemon_which_notices() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(Invitations::open(folder.path()).unwrap().is_none());
+    let daemon = Store::open(folder.path()).unwrap();
+    let beside = Invitations::open_or_make(folder.path()).unwrap();
+    let before = daemon.version().unwrap();
+    let made = invitation(key(), Millis(1_000), Millis(9_000));
+
+    assert_eq!(beside.invite(&made).unwrap(), Some(1));
+    let after = daemon.version().unwrap();
+    assert_ne!(before, after);
+    let good = Invited { line: made.line_key, key: made.key, until: made.until, revoked: false };
+    assert_eq!(daemon.invited().unwrap(), [good]);
+
+    daemon.note_invited_call(&made.line_key, &made.key, Millis(2_000)).unwrap();
+    daemon.note_invited_call(&key(), &made.key, Millis(3_000)).unwrap();
+    assert_eq!(daemon.version().unwrap(), after, "what the daemon writes itself is no news");
+    let listed = beside.all().unwrap();
+    assert_eq!((listed[0].calls, listed[0].called_ms, listed[0].label.as_str()), (1, Some(2_000), "Grandma"));
+
+    assert_eq!(beside.revoke(Which::Number(2), Millis(4_000)).unwrap(), None);
+    assert_eq!(beside.revoke(Which::Key(made.key), Millis(4_000)).unwrap().unwrap().revoked_ms, None);
+    assert_eq!(beside.revoke(Which::Number(1), Millis(5_000)).unwrap().unwrap().revoked_ms, Some(4_000));
+    assert_eq!(daemon.invited().unwrap(), [Invited { revoked: true, ..good }]);
+}
+
+#[test]
+fn invitations_that_ended_long_ago_are_forgotten_when_another_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let invitations = Invitations::open_or_make(folder.path()).unwrap();
+    let month = 30 * 24 * 3_600_000;
+    invitations.invite(&invitation(key(), Millis(0), Millis(1))).unwrap();
+    invitations.invite(&invitation(key(), Millis(0), Millis(month))).unwrap();
+    invitations.invite(&invitation(key(), Millis(month + 2), Millis(2 * month))).unwrap();
+    let numbers: Vec<u64> = invitations.all().unwrap().iter().map(|invitation| invitation.number).collect();
+    assert_eq!(numbers, [3, 2]);
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub enum EndReason {
     EndpointFailed(String),
     /// The operator hung up.
     OperatorLeft,
+    /// The operator took back the invitation that the caller came by.
+    InvitationRevoked,
     /// The gateway is shutting down.
     Shutdown,
     /// A fault of ours: in words.
@@ -58,7 +60,7 @@ impl EndReason {
             | Self::FingerprintMismatch => Origin::Caller,
             Self::CallerGone | Self::NeverConnected => Origin::Network,
             Self::EndpointFailed(_) => Origin::Endpoint,
-            Self::OperatorLeft | Self::Shutdown => Origin::Operator,
+            Self::OperatorLeft | Self::InvitationRevoked | Self::Shutdown => Origin::Operator,
             Self::Busy(_) | Self::Internal(_) => Origin::Us,
         }
     }
@@ -77,6 +79,7 @@ impl EndReason {
             Self::NeverConnected => "never_connected",
             Self::EndpointFailed(_) => "endpoint_failed",
             Self::OperatorLeft => "operator_left",
+            Self::InvitationRevoked => "invitation_revoked",
             Self::Shutdown => "shutdown",
             Self::Internal(_) => "internal",
         }
@@ -85,7 +88,9 @@ impl EndReason {
     /// The draft's reason for `call_end`.
     pub fn end_word(&self) -> EndWord {
         match self {
-            Self::CallerLeft | Self::CallerGone | Self::OperatorLeft | Self::Shutdown => EndWord::UserLeft,
+            Self::CallerLeft | Self::CallerGone | Self::OperatorLeft | Self::InvitationRevoked | Self::Shutdown => {
+                EndWord::UserLeft
+            }
             Self::Expired | Self::NeverConnected => EndWord::Timeout,
             _ => EndWord::Rejected,
         }
@@ -106,6 +111,7 @@ impl EndReason {
             Self::NeverConnected => "No connection came up in time.".to_owned(),
             Self::EndpointFailed(_) => "What this line connects to cannot be reached.".to_owned(),
             Self::OperatorLeft => "The other side hung up.".to_owned(),
+            Self::InvitationRevoked => "The invitation was taken back.".to_owned(),
             Self::Shutdown => "The gateway is shutting down.".to_owned(),
             Self::Internal(_) => "The gateway had a fault.".to_owned(),
         };

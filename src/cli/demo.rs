@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use nostr::Keys;
 
-use super::serve::relay_fields;
+use super::link::page_link;
 use super::text::say;
 use super::{Exit, Failure, Outcome, daemon};
 use crate::config::{Access, AccessPolicy, Config, DEFAULT_IDLE, Http, Line, LineKey, Refuse};
@@ -54,7 +54,7 @@ pub(super) fn demo(args: &DemoArgs) -> Outcome {
         if let (Some(page), Some(line)) = (ready.page, ready.lines.first()) {
             say(format_args!("A test camera is at {}, and can be called as {}.", line.endpoint, line.npub));
             say("Open this page and press Call; Ctrl-C ends the demo:");
-            say(format_args!("http://{page}/#npub={}&name={}&{}", line.npub, line.name, relay_fields(&line.relays)));
+            say(page_link(&format!("http://{page}/"), &line.npub, &line.relays, &[("name", &line.name)]));
         }
     })
 }

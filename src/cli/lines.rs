@@ -11,6 +11,8 @@ use super::arguments::ConfigArg;
 use super::text::{say, table};
 use super::{Exit, Outcome};
 use crate::config::{self, Config, Http};
+use crate::gateway::view::AccessView;
+use crate::gateway::who_may_call;
 
 #[derive(Debug, Args)]
 pub struct LinesArgs {
@@ -33,6 +35,8 @@ struct ShownLine {
     /// None when the gateway does not run, or cannot be asked.
     state: Option<String>,
     callers: Option<u64>,
+    /// Who may call, in words.
+    may_call: String,
 }
 
 /// What the gateway's API says, as far as it is shown here.
@@ -46,6 +50,8 @@ struct LiveLine {
     name: String,
     state: String,
     callers: u64,
+    #[serde(default)]
+    access: AccessView,
 }
 
 pub(super) fn lines(args: &LinesArgs) -> Outcome {
@@ -57,7 +63,7 @@ pub(super) fn lines(args: &LinesArgs) -> Outcome {
         return Ok(Exit::Success);
     }
     let rows: Vec<_> = lines.into_iter().map(row).collect();
-    say(table(["NAME", "NPUB", "ENDPOINT", "RELAYS", "STATE", "CALLERS"], &rows));
+    say(table(["NAME", "NPUB", "ENDPOINT", "RELAYS", "STATE", "CALLERS", "MAY CALL"], &rows));
     if live.is_none() && config.http.is_some() {
         eprintln!("the gateway does not answer: this is the configuration alone");
     }
@@ -65,8 +71,7 @@ pub(super) fn lines(args: &LinesArgs) -> Outcome {
 }
 
 fn shown(config: &Config, live: Option<&Live>) -> Vec<ShownLine> {
-    let mut relays: Vec<String> = config.nostr.relays.iter().map(ToString::to_string).collect();
-    relays.extend(config.nostr.embedded_relay.map(|address| format!("ws://{address}")));
+    let relays = config.relays();
     let shown = |line: &config::Line| {
         let live = live.and_then(|live| live.lines.iter().find(|live| live.name == line.name));
         ShownLine {
@@ -79,12 +84,13 @@ fn shown(config: &Config, live: Option<&Live>) -> Vec<ShownLine> {
             relays: relays.clone(),
             state: live.map(|live| live.state.clone()),
             callers: live.map(|live| live.callers),
+            may_call: live.map_or_else(|| who_may_call(&line.access).words, |live| live.access.words.clone()),
         }
     };
     config.lines.iter().map(shown).collect()
 }
 
-fn row(line: ShownLine) -> [String; 6] {
+fn row(line: ShownLine) -> [String; 7] {
     [
         line.name,
         line.npub.unwrap_or_else(|| "(made at the first run)".to_owned()),
@@ -92,6 +98,7 @@ fn row(line: ShownLine) -> [String; 6] {
         line.relays.join(" "),
         line.state.unwrap_or_else(|| "-".to_owned()),
         line.callers.map_or_else(|| "-".to_owned(), |callers| callers.to_string()),
+        line.may_call,
     ]
 }
 

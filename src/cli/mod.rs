@@ -7,8 +7,11 @@ mod check;
 mod daemon;
 mod demo;
 mod exit;
+mod invite;
+mod invites;
 mod keys;
 mod lines;
+mod link;
 mod progress;
 mod qr;
 mod run;
@@ -23,6 +26,8 @@ pub use calls::CallsArgs;
 pub use check::CheckArgs;
 pub use demo::DemoArgs;
 pub use exit::{Exit, Failure, Outcome};
+pub use invite::InviteArgs;
+pub use invites::InvitesArgs;
 pub use keys::KeysArgs;
 pub use lines::LinesArgs;
 pub use qr::qr_code;
@@ -65,6 +70,10 @@ pub enum Command {
     Keys(KeysArgs),
     /// Shows the lines of a configuration, and what they are doing if the gateway runs
     Lines(LinesArgs),
+    /// Invites somebody to call a line for a while: prints a link that holds a one-time key
+    Invite(InviteArgs),
+    /// Shows the invitations, or takes one back
+    Invites(InvitesArgs),
     /// Shows the call log
     Calls(CallsArgs),
 }
@@ -82,6 +91,8 @@ pub fn run(cli: &Cli) -> Outcome {
         Command::Check(args) => check::check(args),
         Command::Keys(args) => keys::keys(args),
         Command::Lines(args) => lines::lines(args),
+        Command::Invite(args) => invite::invite(args),
+        Command::Invites(args) => invites::invites(args),
         Command::Calls(args) => calls::calls(args),
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::link::page_link;
 use super::run::line_ready;
 use super::text::say;
 use super::{Exit, Failure, Outcome, arguments, daemon, qr_code};
@@ -107,14 +108,9 @@ pub(super) fn serve(args: &ServeArgs) -> Outcome {
             }
         }
         if let (Some(page), Some(line)) = (ready.page, ready.lines.first()) {
-            say(format_args!("http://{page}/#npub={}&{}", line.npub, relay_fields(&line.relays)));
+            say(page_link(&format!("http://{page}/"), &line.npub, &line.relays, &[]));
         }
     })
-}
-
-/// The page's fragment fields for these relays.
-pub(super) fn relay_fields(relays: &[String]) -> String {
-    relays.iter().map(|relay| format!("relay={relay}")).collect::<Vec<_>>().join("&")
 }
 
 #[cfg(test)]

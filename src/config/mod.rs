@@ -20,7 +20,7 @@ use nostr::RelayUrl;
 pub use key::{KeyError, LineKey, create_key_file, read_key_file};
 pub use load::{load, parse};
 pub use problem::{ConfigError, ConfigErrors, ConfigWarning, Doubt, Place, Problem};
-pub use scalar::{parse_line_name, parse_public_key, parse_relay};
+pub use scalar::{parse_lifetime, parse_line_name, parse_public_key, parse_relay};
 pub use schema::{Key, Section, Since, sections};
 use secret::read_secret_file;
 pub use secret::{Secret, read_token_file};
@@ -57,6 +57,14 @@ impl Config {
             lines: Vec::new(),
             warnings: Vec::new(),
         }
+    }
+}
+
+impl Config {
+    /// Every relay that lines listen on, the embedded one last.
+    pub fn relays(&self) -> Vec<String> {
+        let embedded = self.nostr.embedded_relay.map(|address| format!("ws://{address}"));
+        self.nostr.relays.iter().map(ToString::to_string).chain(embedded).collect()
     }
 }
 

@@ -99,6 +99,8 @@ pub enum Problem {
     FileEmpty(PathBuf),
     #[error("must be a duration such as \"30s\", \"500ms\", \"5m\" or \"2h\", at most 24h")]
     Duration,
+    #[error("must be a time such as \"30m\", \"2h\" or \"7d\", at most 365d")]
+    Lifetime,
     #[error("must be two ports such as \"50000-50199\", the lower first, none below 1024")]
     Ports,
     #[error("must be an IP address")]

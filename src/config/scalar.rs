@@ -14,6 +14,9 @@ use crate::call::{Millis, Refuse};
 /// Longer than anyone wants a camera kept open for nobody; `keep_warm` is for that.
 const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
 
+/// Whoever is to call for longer than a year is better listed.
+const MAX_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// The port of STUN and TURN, and of TURN over TLS (RFC 8489, RFC 8656).
 const STUN_PORT: u16 = 3478;
 const TURNS_PORT: u16 = 5349;
@@ -49,18 +52,26 @@ pub fn parse_relay(text: &str) -> Result<RelayUrl, Problem> {
 }
 
 pub(super) fn duration(text: &str) -> Result<Duration, Problem> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
+    in_units(text, &units).filter(|duration| *duration <= MAX_DURATION).ok_or(Problem::Duration)
+}
+
+/// How long something that is given away is good, such as `2h`.
+///
+/// # Errors
+/// [`Problem::Lifetime`].
+pub fn parse_lifetime(text: &str) -> Result<Duration, Problem> {
+    let units = [("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 24 * 3_600_000)];
+    let good = |lifetime: &Duration| !lifetime.is_zero() && *lifetime <= MAX_LIFETIME;
+    in_units(text, &units).filter(good).ok_or(Problem::Lifetime)
+}
+
+/// A whole number and one of these units, each given in milliseconds.
+fn in_units(text: &str, units: &[(&str, u64)]) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| Problem::Duration)?;
-    let ms_per_unit = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(Problem::Duration),
-    };
-    let duration = number.checked_mul(ms_per_unit).map(Duration::from_millis).ok_or(Problem::Duration)?;
-    if duration <= MAX_DURATION { Ok(duration) } else { Err(Problem::Duration) }
+    let (_, ms) = units.iter().find(|(name, _)| *name == unit)?;
+    number.parse::<u64>().ok()?.checked_mul(*ms).map(Duration::from_millis)
 }
 
 /// A time with its offset, or the end of a day in UTC. A time alone means another moment in each country.
@@ -191,6 +202,15 @@ mod tests {
         assert_eq!(duration("0s"), Ok(Duration::ZERO));
         for bad in ["", "30", "s", "-1s", "1.5s", "25h", "1 s", "99999999999999999999s", "9999999999999999h"] {
             assert_eq!(duration(bad), Err(Problem::Duration), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_given_away_is_good_for_seconds_to_a_year() {
+        assert_eq!(parse_lifetime("5s"), Ok(Duration::from_secs(5)));
+        assert_eq!(parse_lifetime("365d"), Ok(MAX_LIFETIME));
+        for bad in ["", "0s", "2", "500ms", "366d", "1y", "2 h", "-1h"] {
+            assert_eq!(parse_lifetime(bad), Err(Problem::Lifetime), "{bad}");
         }
     }
 

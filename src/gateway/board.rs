@@ -95,6 +95,7 @@ mod tests {
             state: LineState::Idle,
             callers: 0,
             talk: false,
+            access: Default::default(),
             streams: Vec::new(),
         }
     }

@@ -6,6 +6,7 @@ mod board;
 mod clock;
 mod dial;
 mod fact;
+mod guests;
 mod missed;
 mod parking;
 mod session;
@@ -17,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nostr::Keys;
+use nostr::{Keys, PublicKey};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
@@ -25,16 +26,18 @@ use tokio_util::task::TaskTracker;
 pub use dial::{DialEnd, DialError, DialEvent, DialSettings, Dialled, dial};
 
 use self::board::Board;
+use self::clock::Clock;
 use self::fact::Facts;
+use self::guests::Guests;
 use self::session::Surroundings;
-use self::showing::{line_view, relay_view};
+use self::showing::{access_view, line_view, relay_view};
 use self::supervisor::{Ask, Inlets, Supervisor};
-use self::view::{CallView, LineView, RelayView};
+use self::view::{AccessView, CallView, LineView, RelayView};
 use crate::call::{AccessPolicy, Limits, Timing};
 use crate::endpoint::Endpoint;
 use crate::media::{self, CallId, IceSettings, LineName, LineSettings, Media};
 use crate::signaling::{self, Signaling};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// How many questions to the supervisor wait at once: they come from people.
 const ASKS: usize = 16;
@@ -70,6 +73,13 @@ pub enum StartError {
     Media(#[from] media::StartError),
     #[error(transparent)]
     Signaling(#[from] signaling::StartError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Who may call by a policy alone, without what only a running gateway knows.
+pub fn who_may_call(policy: &AccessPolicy) -> AccessView {
+    access_view(policy, Clock::start().now())
 }
 
 /// A handle to the running gateway; cheap to clone.
@@ -80,6 +90,9 @@ pub struct Gateway {
     facts: Arc<Facts>,
     signaling: Signaling,
     draining: watch::Sender<bool>,
+    /// Each line's key, and who may call it, as the configuration says; whoever else may, is in `guests`.
+    policies: Arc<BTreeMap<String, (PublicKey, AccessPolicy)>>,
+    guests: watch::Receiver<Guests>,
 }
 
 /// The running gateway's tasks.
@@ -108,6 +121,13 @@ pub async fn start(settings: Settings) -> Result<(Gateway, Running), StartError>
     for line in &settings.lines {
         board.show_line(line.name.clone(), line_view(line, &settings.relays));
     }
+    let policies = settings
+        .lines
+        .iter()
+        .map(|line| (line.name.0.clone(), (line.keys.public_key(), line.policy.clone())))
+        .collect();
+    let (guests_to, guests) = watch::channel(Guests::of_store(&settings.store)?);
+    tokio::spawn(guests::keep(settings.store.clone(), guests_to));
     let lines = settings
         .lines
         .into_iter()
@@ -125,8 +145,10 @@ pub async fn start(settings: Settings) -> Result<(Gateway, Running), StartError>
     let (asks_to, asks) = mpsc::channel(ASKS);
     let (draining, drain) = watch::channel(false);
     let supervisor = Supervisor::new(lines, settings.limits, Timing::default(), around);
-    let supervisor = tokio::spawn(supervisor.run(Inlets { incoming, media: media_events, asks, drain }));
-    let gateway = Gateway { asks: asks_to, board, facts, signaling: signaling.clone(), draining };
+    let supervisor =
+        tokio::spawn(supervisor.run(Inlets { incoming, media: media_events, asks, guests: guests.clone(), drain }));
+    let policies = Arc::new(policies);
+    let gateway = Gateway { asks: asks_to, board, facts, signaling: signaling.clone(), draining, policies, guests };
     Ok((gateway, Running { supervisor, media, signaling, deliveries }))
 }
 
@@ -140,9 +162,17 @@ fn line_settings(line: &Line) -> LineSettings {
 }
 
 impl Gateway {
-    /// Every line, and what its source is doing.
+    /// Every line, what its source is doing, and who may call it.
     pub fn lines(&self) -> Vec<LineView> {
-        self.board.lines()
+        let (now, guests) = (Clock::start().now(), self.guests.borrow().clone());
+        let mut lines = self.board.lines();
+        for line in &mut lines {
+            if let Some((key, policy)) = self.policies.get(&line.name) {
+                let policy = AccessPolicy { invited: guests.invited_to(key), ..policy.clone() };
+                line.access = access_view(&policy, now);
+            }
+        }
+        lines
     }
 
     /// Calls that ended lately, then those that are up.

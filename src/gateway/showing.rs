@@ -3,8 +3,8 @@
 use nostr::{PublicKey, RelayUrl, ToBech32};
 
 use super::Line;
-use super::view::{CallView, LineState, LineView, MilestonesView, RelayView, StatsView, TrackView};
-use crate::call::{Call, Millis, Report, State};
+use super::view::{AccessView, CallView, LineState, LineView, MilestonesView, RelayView, StatsView, TrackView};
+use crate::call::{Access, AccessPolicy, Call, Millis, Report, State};
 use crate::endpoint::{AudioCodec, Streams, VideoCodec};
 use crate::media::{CallId, LineName, PeerStats, SourceState, Teardown, TrackStats};
 use crate::signaling::RelayStatus;
@@ -20,8 +20,33 @@ pub(super) fn line_view(line: &Line, relays: &[RelayUrl]) -> LineView {
         callers: 0,
         // The caller's voice is received and goes nowhere yet.
         talk: false,
+        access: AccessView::default(),
         streams: Vec::new(),
     }
+}
+
+pub(super) fn access_view(policy: &AccessPolicy, now: Millis) -> AccessView {
+    let (anyone, keys) = match &policy.access {
+        Access::Anyone => (true, 0),
+        Access::Only(keys) => (false, keys.at(now).count()),
+    };
+    let (denied, invitations) = (policy.deny.at(now).count(), policy.invited.at(now).count());
+    let count = |number, one: &str, more: &str| match number {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        number => Some(format!("{number} {more}")),
+    };
+    let allowed = [
+        anyone.then(|| "anyone".to_owned()),
+        count(keys, "key", "keys"),
+        count(invitations, "invitation", "invitations"),
+    ];
+    let mut words: Vec<String> = allowed.into_iter().flatten().collect();
+    if words.is_empty() {
+        words.push("nobody".to_owned());
+    }
+    words.extend(count(denied, "denied", "denied"));
+    AccessView { words: words.join(", "), anyone, keys, denied, invitations }
 }
 
 pub(super) fn show_source(view: &mut LineView, source: &SourceState) {
@@ -138,5 +163,25 @@ fn state_word(state: State) -> &'static str {
 pub(super) fn npub(key: &PublicKey) -> String {
     match key.to_bech32() {
         Ok(npub) => npub,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_call_is_told_in_numbers_and_words() {
+        let key = |n: u8| PublicKey::from_byte_array([n; 32]);
+        let words = |policy: &AccessPolicy| access_view(policy, Millis(1_000)).words;
+        assert_eq!(words(&AccessPolicy::default()), "nobody");
+        let open = AccessPolicy { access: Access::Anyone, deny: [key(1)].into_iter().collect(), ..Default::default() };
+        assert_eq!(words(&open), "anyone, 1 denied");
+        let some = AccessPolicy {
+            access: Access::Only([(key(1), None), (key(2), Some(Millis(1_000)))].into_iter().collect()),
+            invited: [(key(3), Some(Millis(1_001))), (key(4), Some(Millis(9_000)))].into_iter().collect(),
+            ..Default::default()
+        };
+        assert_eq!(words(&some), "1 key, 2 invitations", "an entry that has ended does not count");
     }
 }

@@ -8,10 +8,13 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::clock::Clock;
 use super::fact::{Dropped, Fact};
+use super::guests::Guests;
 use super::missed::Missed;
 use super::parking::{CallKey, NoPlace, Parking};
 use super::session::{SessionHandle, Surroundings, Told, session};
-use crate::call::{self, AccessDecision, AccessPolicy, Admission, Call, EndReason, Limits, Refuse, Timing};
+use crate::call::{
+    self, AccessDecision, AccessPolicy, Admission, Call, EndReason, Grounds, Limits, Millis, Refuse, Timing,
+};
 use crate::media::{self, CallId, LineName};
 use crate::protocol::{self, Body, Envelope, Freshness, Offer, Signal, SignalKind};
 use crate::signaling::{Incoming, Recent};
@@ -39,6 +42,8 @@ struct Session {
     handle: SessionHandle,
     /// Its offer's SDP, to know the offer when it comes again.
     sdp: String,
+    /// Whether its caller may call by an invitation alone.
+    invited: bool,
 }
 
 pub(super) struct Supervisor {
@@ -65,6 +70,7 @@ pub(super) struct Inlets {
     pub(super) incoming: mpsc::Receiver<Incoming>,
     pub(super) media: mpsc::Receiver<media::Event>,
     pub(super) asks: mpsc::Receiver<Ask>,
+    pub(super) guests: watch::Receiver<Guests>,
     pub(super) drain: watch::Receiver<bool>,
 }
 
@@ -90,10 +96,15 @@ impl Supervisor {
     /// Runs until it is told to drain, all handles are gone, or signaling or media is; then hangs up every call and waits for their
     /// ends.
     pub(super) async fn run(mut self, mut inlets: Inlets) {
+        inlets.guests.mark_changed();
         loop {
             tokio::select! {
                 biased;
                 _ = inlets.drain.changed() => break,
+                Ok(()) = inlets.guests.changed() => {
+                    let guests = inlets.guests.borrow_and_update().clone();
+                    self.guests_changed(&guests);
+                }
                 Some(ended) = self.running.join_next_with_id() => self.session_ended(ended).await,
                 Some(ask) = inlets.asks.recv() => self.asked(ask),
                 event = inlets.media.recv() => match event {
@@ -139,6 +150,18 @@ impl Supervisor {
         }
     }
 
+    /// Lets the policies know who is invited, and ends the calls of invitations that were taken back.
+    fn guests_changed(&mut self, guests: &Guests) {
+        for (key, line) in &mut self.lines {
+            line.policy.invited = guests.invited_to(key);
+        }
+        for Session { key, handle, invited, .. } in self.sessions.values() {
+            if *invited && guests.is_revoked(key.line, key.caller) {
+                handle.hang_up(EndReason::InvitationRevoked);
+            }
+        }
+    }
+
     fn media_event(&mut self, event: media::Event) {
         if let media::Event::Line { line, state } = &event {
             if self.around.board.show_source(line, state) {
@@ -178,8 +201,8 @@ impl Supervisor {
             return Err(Dropped::EndedSession);
         }
         let now = self.clock.now();
-        match line.policy.decide(now, &envelope.from) {
-            AccessDecision::Allowed(_) => {}
+        let grounds = match line.policy.decide(now, &envelope.from) {
+            AccessDecision::Allowed(grounds) => grounds,
             AccessDecision::Refused(how) => {
                 let answer = how == Refuse::Answer && envelope.kind == SignalKind::Offer;
                 if answer && self.admission.offer(now, envelope.from).is_ok() {
@@ -187,7 +210,7 @@ impl Supervisor {
                 }
                 return Err(Dropped::NotAllowed);
             }
-        }
+        };
         for waited_in_vain in self.parking.leave(now) {
             self.dropped(&waited_in_vain, &Dropped::UnknownSession);
         }
@@ -213,7 +236,7 @@ impl Supervisor {
         }
         envelope.check_expiration(clock.now().unix_seconds()).map_err(Dropped::Unreadable)?;
         match self.admission.began(envelope.from) {
-            Ok(()) => self.start(key, signal, sdp, clock),
+            Ok(()) => self.start(key, signal, sdp, clock, grounds),
             Err(limit) => {
                 if self.refuse(incoming, &limit.end_reason()) {
                     // Signed a second time, it must not begin what was refused.
@@ -245,7 +268,7 @@ impl Supervisor {
         }
     }
 
-    fn start(&mut self, key: CallKey, offer: Signal, sdp: String, clock: Clock) {
+    fn start(&mut self, key: CallKey, offer: Signal, sdp: String, clock: Clock, grounds: Grounds) {
         let Some(line) = self.lines.get(&key.line) else { return };
         let id = CallId(self.next_id);
         self.next_id += 1;
@@ -263,7 +286,21 @@ impl Supervisor {
         let task = self.running.spawn(session.run(first)).id();
         self.tasks.insert(task, id);
         self.ids.insert(key.clone(), id);
-        self.sessions.insert(id, Session { key, handle, sdp });
+        let invited = grounds == Grounds::Invited;
+        if invited {
+            self.note_invited_call(&key, clock.now());
+        }
+        self.sessions.insert(id, Session { key, handle, sdp, invited });
+    }
+
+    /// For whoever looks at the list of invitations.
+    fn note_invited_call(&self, key: &CallKey, at: Millis) {
+        let (store, line, caller) = (self.around.store.clone(), key.line, key.caller);
+        self.around.deliveries.spawn_blocking(move || {
+            if let Err(error) = store.note_invited_call(&line, &caller, at) {
+                tracing::error!(%error, "the call of an invitation is not noted");
+            }
+        });
     }
 
     /// Tells a caller that it is not answered, and why; false when there are too many to tell.

@@ -17,8 +17,26 @@ pub struct LineView {
     pub callers: usize,
     /// Whether it takes the caller's voice.
     pub talk: bool,
+    /// Who may call it.
+    #[serde(default)]
+    pub access: AccessView,
     /// What it sends, in words such as `H264 1280x720`; empty until its source was open once.
     pub streams: Vec<String>,
+}
+
+/// Who may call a line, in numbers and in words; nobody by name.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct AccessView {
+    /// Such as `3 keys, 1 denied, 2 invitations`.
+    pub words: String,
+    /// Whether anyone may call who is not denied.
+    pub anyone: bool,
+    /// Keys on the line's list.
+    pub keys: usize,
+    /// Keys that may not call.
+    pub denied: usize,
+    /// Invitations that are good now.
+    pub invitations: usize,
 }
 
 /// What a line's source is doing. In JSON: a field `state`, and those of the variant.

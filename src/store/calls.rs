@@ -3,11 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use nostr::PublicKey;
-use nostr::nips::nip19::ToBech32 as _;
 use rusqlite::{Connection, OpenFlags, Row, params};
 use serde::Serialize;
 
-use super::{BUSY, DATABASE, Store, StoreError, VERSION, signed, unsigned};
+use super::{DATABASE, Store, StoreError, join, npub, path_of, signed, unsigned};
 use crate::call::{Milestones, Millis, Origin};
 use crate::protocol::CallType;
 
@@ -142,20 +141,8 @@ impl CallLog {
     /// # Errors
     /// [`StoreError`].
     pub fn open(data_dir: &Path) -> Result<Option<Self>, StoreError> {
-        let path = data_dir.join(DATABASE);
-        if !path.exists() {
-            return Ok(None);
-        }
-        let wrong = |error| StoreError::of(error, &path);
-        let db = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-            .map_err(wrong)?;
-        db.busy_timeout(BUSY).map_err(wrong)?;
-        let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(wrong)?;
-        match version.cmp(&VERSION) {
-            std::cmp::Ordering::Less => Err(StoreError::Older(path)),
-            std::cmp::Ordering::Greater => Err(StoreError::Newer(path)),
-            std::cmp::Ordering::Equal => Ok(Some(Self { db, path })),
-        }
+        let db = join(data_dir, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        Ok(db.map(|db| Self { db, path: data_dir.join(DATABASE) }))
     }
 
     /// The newest calls first.
@@ -165,10 +152,6 @@ impl CallLog {
     pub fn calls(&self, filter: &CallFilter, limit: usize) -> Result<Vec<LoggedCall>, StoreError> {
         select(&self.db, filter, limit).map_err(|error| StoreError::of(error, &self.path))
     }
-}
-
-fn path_of(db: &Connection) -> PathBuf {
-    PathBuf::from(db.path().unwrap_or(DATABASE))
 }
 
 fn insert(db: &Connection, call: &CallRecord) -> rusqlite::Result<()> {
@@ -249,11 +232,6 @@ fn logged(row: &Row<'_>) -> rusqlite::Result<LoggedCall> {
         frames_skipped: number("frames_skipped")?,
         ignored: number("ignored")?,
     })
-}
-
-fn npub(bytes: [u8; 32]) -> String {
-    let Ok(npub) = PublicKey::from_byte_array(bytes).to_bech32();
-    npub
 }
 
 fn call_type_word(call_type: CallType) -> &'static str {

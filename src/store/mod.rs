@@ -2,22 +2,26 @@
 //!
 //! Calls are short and block: mostly microseconds, and a disk's time when SQLite moves its log into the file. Async tasks make them
 //! on a thread for that.
-//! One daemon owns a data folder (an advisory lock says so); others may read the call log meanwhile.
+//! One daemon owns a data folder (an advisory lock says so); others may read the call log and make invitations meanwhile.
 
 mod calls;
 mod error;
+mod invitations;
 mod memory;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nostr::PublicKey;
+use nostr::nips::nip19::ToBech32 as _;
 use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{M, Migrations};
 
 pub use calls::{CallFilter, CallLog, CallRecord, Direction, LoggedCall, MISSED};
 pub use error::StoreError;
+pub use invitations::{Invitation, Invitations, Invited, KeptInvitation, Which};
 
 use memory::Fallback;
 
@@ -29,7 +33,8 @@ const LOCK: &str = "callgate.lock";
 const BUSY: Duration = Duration::from_secs(5);
 
 /// Each is applied once, in order; what was released is never edited, only added to.
-const STEPS: &[M<'static>] = &[M::up(include_str!("migrations/01_first.sql"))];
+const STEPS: &[M<'static>] =
+    &[M::up(include_str!("migrations/01_first.sql")), M::up(include_str!("migrations/02_access.sql"))];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 /// The schema's version: how many migrations there are.
 const VERSION: i64 = STEPS.len() as i64;
@@ -90,6 +95,32 @@ impl Store {
         // A panic elsewhere leaves no half-done work behind: SQLite rolls an unfinished statement back.
         self.db.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The database of a data folder as a process beside its daemon opens it; none when there is none.
+fn join(data_dir: &Path, access: OpenFlags) -> Result<Option<Connection>, StoreError> {
+    let path = data_dir.join(DATABASE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let wrong = |error| StoreError::of(error, &path);
+    let db = Connection::open_with_flags(&path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(wrong)?;
+    db.busy_timeout(BUSY).map_err(wrong)?;
+    let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(wrong)?;
+    match version.cmp(&VERSION) {
+        std::cmp::Ordering::Less => Err(StoreError::Older(path)),
+        std::cmp::Ordering::Greater => Err(StoreError::Newer(path)),
+        std::cmp::Ordering::Equal => Ok(Some(db)),
+    }
+}
+
+fn path_of(db: &Connection) -> PathBuf {
+    PathBuf::from(db.path().unwrap_or(DATABASE))
+}
+
+fn npub(bytes: [u8; 32]) -> String {
+    let Ok(npub) = PublicKey::from_byte_array(bytes).to_bech32();
+    npub
 }
 
 fn lock(data_dir: &Path) -> Result<File, StoreError> {
