@@ -6,155 +6,25 @@
 mod support {
     pub mod browser;
     pub mod http;
+    pub mod line;
+    pub mod relay;
 }
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use nostr::nips::{nip04, nip44};
-use nostr::{Event, EventBuilder, Filter, Keys, Kind, Tag, Timestamp, ToBech32 as _, UnsignedEvent};
-use nostr_relay_builder::MockRelay;
-use nostr_sdk::{Client, RelayPoolNotification};
+use nostr::nips::nip04;
+use nostr::{Keys, Timestamp, ToBech32 as _, UnsignedEvent};
 use serde_json::{Value, json};
 use support::browser::Browser;
-use tokio::sync::broadcast::Receiver;
-
-const OFFER: u16 = 14300;
-const ANSWER: u16 = 14301;
-const CANDIDATE: u16 = 14302;
-const END: u16 = 14303;
-const TONE_HZ: f64 = 880.0;
-
-/// A line: its keys, and its connection to the relay.
-struct Line {
-    keys: Keys,
-    client: Client,
-    heard: Receiver<RelayPoolNotification>,
-    relay: MockRelay,
-}
-
-/// What the page sent.
-struct Heard {
-    event: Event,
-    content: Value,
-}
-
-impl Heard {
-    fn tag(&self, name: &str) -> Option<&str> {
-        self.event
-            .tags
-            .iter()
-            .map(|tag| tag.as_slice())
-            .find(|tag| tag[0] == name)
-            .and_then(|tag| tag.get(1))
-            .map(String::as_str)
-    }
-}
-
-impl Line {
-    async fn start() -> Line {
-        let relay = MockRelay::run().await.expect("a relay");
-        let keys = Keys::generate();
-        let client = Client::new(keys.clone());
-        client.add_relay(relay.url().await).await.expect("the relay");
-        client.connect().await;
-        client.wait_for_connection(Duration::from_secs(10)).await;
-        let heard = client.notifications();
-        let filter = Filter::new().kinds([14300, 14301, 14302, 14303].map(Kind::from)).pubkey(keys.public_key());
-        client.subscribe(filter, None).await.expect("a subscription");
-        Line { keys, client, heard, relay }
-    }
-
-    /// The fragment that makes the page call this line.
-    async fn fragment(&self, more: &str) -> String {
-        let npub = self.keys.public_key().to_bech32().unwrap();
-        format!("#npub={npub}&relay={}&name=driveway{more}", self.relay.url().await)
-    }
-
-    /// The next event of this kind.
-    async fn hear(&mut self, kind: u16) -> Heard {
-        loop {
-            let notification =
-                tokio::time::timeout(Duration::from_secs(60), self.heard.recv()).await.expect("an event");
-            let Ok(RelayPoolNotification::Event { event, .. }) = notification else { continue };
-            if event.kind != Kind::from(kind) {
-                continue;
-            }
-            event.verify().expect("a signed event");
-            let cipher =
-                event.tags.iter().map(|tag| tag.as_slice()).find(|tag| tag[0] == "sig_alg").expect("its cipher");
-            let (secret, from) = (self.keys.secret_key(), &event.pubkey);
-            let content = match cipher[1].as_str() {
-                "NIP-04" => nip04::decrypt(secret, from, &event.content).expect("for this line"),
-                _ => nip44::decrypt(secret, from, &event.content).expect("for this line"),
-            };
-            return Heard { content: serde_json::from_str(&content).expect("JSON"), event: *event };
-        }
-    }
-
-    /// Answers the session of `offer` with an event of `kind`, signed by `signer`.
-    async fn say(&self, offer: &Heard, signer: &Keys, kind: u16, content: Value) {
-        self.say_at(offer, signer, kind, content, Timestamp::now()).await;
-    }
-
-    async fn say_at(&self, offer: &Heard, signer: &Keys, kind: u16, content: Value, created_at: Timestamp) {
-        let to = offer.event.pubkey;
-        let sealed = nip44::encrypt(signer.secret_key(), &to, content.to_string(), nip44::Version::V2).unwrap();
-        let tags = [
-            Tag::public_key(to),
-            Tag::parse(["session_id", offer.tag("session_id").unwrap()]).unwrap(),
-            Tag::parse(["type", "video"]).unwrap(),
-            Tag::parse(["sig_alg", "NIP-44"]).unwrap(),
-        ];
-        let event = EventBuilder::new(Kind::from(kind), sealed)
-            .tags(tags)
-            .custom_created_at(created_at)
-            .sign_with_keys(signer)
-            .unwrap();
-        self.client.send_event(&event).await.expect("the relay takes it");
-    }
-}
+use support::line::{ANSWER, CANDIDATE, Camera, Dialect, END, Line, OFFER, TONE_HZ, WRAP};
+use support::relay::{Behaviour, TestRelay};
 
 /// A browser with the page, for a call to `line`.
 async fn caller(line: &Line, more: &str) -> Browser {
     let browser = Browser::start().await;
     let page = concat!("file://", env!("CARGO_MANIFEST_DIR"), "/web/dist/caller.html");
-    browser.open(&format!("{page}{}", line.fragment(more).await)).await;
+    browser.open(&format!("{page}{}", line.fragment(more))).await;
     browser
-}
-
-/// A camera: a browser that draws moving bars below a clock, sounds a tone, and answers an offer with both.
-async fn camera(offer: &str) -> (Browser, String) {
-    let browser = Browser::start().await;
-    let page = tempfile::Builder::new().suffix(".html").tempfile().unwrap();
-    std::fs::write(page.path(), "<!doctype html><canvas width=640 height=360></canvas>").unwrap();
-    browser.open(&format!("file://{}", page.path().display())).await;
-    let answer = browser
-        .run(
-            "const canvas = document.querySelector('canvas'), pen = canvas.getContext('2d');
-             window.timer = setInterval(() => {
-               const now = Date.now();
-               pen.fillStyle = `hsl(${now / 20 % 360} 80% 50%)`; pen.fillRect(0, 0, 640, 360);
-               pen.fillStyle = '#fff'; pen.fillRect(now / 4 % 640, 60, 80, 300);
-               for (let block = 0; block < 32; block++) {
-                 pen.fillStyle = (now % 2 ** 32) / 2 ** (31 - block) % 2 >= 1 ? '#fff' : '#000';
-                 pen.fillRect(block * 16, 0, 16, 16);
-               }
-             }, 40);
-             const sound = new AudioContext(), tone = new OscillatorNode(sound, { frequency: args.hz });
-             const out = sound.createMediaStreamDestination(); tone.connect(out); tone.start();
-             const pc = window.pc = new RTCPeerConnection();
-             await pc.setRemoteDescription({ type: 'offer', sdp: args.offer });
-             for (const track of [...canvas.captureStream(25).getTracks(), ...out.stream.getTracks()]) pc.addTrack(track);
-             window.voice = pc.getReceivers().find((receiver) => receiver.track.kind === 'audio').track;
-             await pc.setLocalDescription(await pc.createAnswer());
-             while (pc.iceGatheringState !== 'complete') await new Promise((resolve) => setTimeout(resolve, 20));
-             return pc.localDescription.sdp;",
-            json!({ "offer": offer, "hz": TONE_HZ }),
-        )
-        .await
-        .expect("an answer");
-    (browser, answer.as_str().unwrap().to_owned())
 }
 
 fn screenshots() -> PathBuf {
@@ -167,7 +37,8 @@ fn screenshots() -> PathBuf {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_calls_shows_the_picture_sounds_the_tone_and_hangs_up() {
     // Given a page with a line that takes talk
-    let mut line = Line::start().await;
+    let relay = TestRelay::start(Behaviour::StrfryLike).await;
+    let mut line = Line::start(&relay).await;
     let page = caller(&line, "&talk=1").await;
 
     // When Call is pressed
@@ -176,7 +47,9 @@ async fn the_page_calls_shows_the_picture_sounds_the_tone_and_hangs_up() {
     page.size(360, 740, true).await;
     page.screenshot(&screenshots().join("call-ringing-phone.png")).await;
 
-    // Then the offer is as the protocol says
+    // Then the offer is as the protocol says, and nobody at the relay sees who calls
+    assert_eq!(offer.dialect, Dialect::Wrapped);
+    assert_eq!(relay.accepted().iter().map(|event| event.kind.as_u16()).collect::<Vec<_>>(), [WRAP]);
     assert_eq!(offer.tag("p"), Some(line.keys.public_key().to_hex().as_str()));
     assert_eq!(offer.tag("type"), Some("video"));
     assert_eq!(offer.tag("sig_alg"), Some("NIP-44"));
@@ -193,7 +66,7 @@ async fn the_page_calls_shows_the_picture_sounds_the_tone_and_hangs_up() {
     line.say(&offer, &stranger, END, json!({ "reason": "rejected" })).await;
 
     // When the line answers
-    let (camera, answer) = camera(sdp).await;
+    let (camera, answer) = Camera::answering(sdp).await;
     assert_eq!(page.js("callgate.state").await, "calling");
     line.say(&offer, &line.keys, ANSWER, json!({ "sdp": answer, "accepted": true })).await;
 
@@ -202,7 +75,7 @@ async fn the_page_calls_shows_the_picture_sounds_the_tone_and_hangs_up() {
     assert!(page.js("callgate.stats.kbitPerSecond > 10 && callgate.stats.width === 640").await.as_bool().unwrap());
     // in H.264, which cameras send
     let codec = "(async () => { const all = await pc.getStats(); for (const s of all.values()) if (s.type === 'outbound-rtp' && s.kind === 'video') return all.get(s.codecId)?.mimeType; })()";
-    assert_eq!(camera.js(codec).await, "video/H264");
+    assert_eq!(camera.0.js(codec).await, "video/H264");
     let before = page.decoded_frames().await;
     let first = page.picture().await;
     let stamps = page.stamps(20).await;
@@ -221,10 +94,10 @@ async fn the_page_calls_shows_the_picture_sounds_the_tone_and_hangs_up() {
 
     // When the microphone is turned on, the line hears it; there was no voice before
     let heard = "(async () => { for (const s of (await pc.getStats()).values()) if (s.type === 'inbound-rtp' && s.kind === 'audio') return s.packetsReceived; })()";
-    assert!(camera.js(heard).await.as_u64().unwrap_or(0) == 0);
+    assert!(camera.0.js(heard).await.as_u64().unwrap_or(0) == 0);
     page.click("#mic").await;
     page.wait_for_js("document.querySelector('#mic').getAttribute('aria-pressed') === 'true'").await;
-    camera.wait_for_js(&format!("{heard}.then((packets) => packets > 20)")).await;
+    camera.0.wait_for_js(&format!("{heard}.then((packets) => packets > 20)")).await;
 
     // When the sound is muted and unmuted
     page.click("#mute").await;
@@ -234,9 +107,10 @@ async fn the_page_calls_shows_the_picture_sounds_the_tone_and_hangs_up() {
 
     // When the camera stands still, it is said; when it goes on, no more
     camera
+        .0
         .js("(pc.getSenders().find((s) => s.track?.kind === 'video').track.enabled = false, clearInterval(timer))")
         .await;
-    camera.js("pc.getSenders().find((s) => s.track?.kind === 'video').replaceTrack(null)").await;
+    camera.0.js("pc.getSenders().find((s) => s.track?.kind === 'video').replaceTrack(null)").await;
     page.wait_for_js("callgate.notice").await;
     assert_eq!(page.js("callgate.state").await, "live");
     page.screenshot(&screenshots().join("call-stalled-desktop.png")).await;
@@ -260,7 +134,8 @@ async fn the_page_calls_shows_the_picture_sounds_the_tone_and_hangs_up() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_is_shown_with_the_lines_own_words() {
-    let mut line = Line::start().await;
+    let relay = TestRelay::start(Behaviour::StrfryLike).await;
+    let mut line = Line::start(&relay).await;
     let page = caller(&line, "").await;
     page.click("#call").await;
     let offer = line.hear(OFFER).await;
@@ -273,7 +148,8 @@ async fn a_refusal_is_shown_with_the_lines_own_words() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_without_words_is_shown_after_a_moment() {
-    let mut line = Line::start().await;
+    let relay = TestRelay::start(Behaviour::StrfryLike).await;
+    let mut line = Line::start(&relay).await;
     let page = caller(&line, "").await;
     page.click("#call").await;
     let offer = line.hear(OFFER).await;
@@ -284,7 +160,8 @@ async fn a_refusal_without_words_is_shown_after_a_moment() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_line_that_does_not_answer_is_said_in_words_and_told_that_nobody_waits() {
-    let mut line = Line::start().await;
+    let relay = TestRelay::start(Behaviour::StrfryLike).await;
+    let mut line = Line::start(&relay).await;
     let page = caller(&line, "&wait=1").await;
     page.click("#call").await;
     let offer = line.hear(OFFER).await;
@@ -298,8 +175,49 @@ async fn a_line_that_does_not_answer_is_said_in_words_and_told_that_nobody_waits
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_that_knows_no_wraps_gets_the_same_offer_plain() {
+    let relay = TestRelay::start(Behaviour::StrfryLike).await;
+    let mut line = Line::plain(&relay).await;
+    let page = caller(&line, "").await;
+    page.click("#call").await;
+    let offer = line.hear(OFFER).await;
+    assert_eq!(offer.dialect, Dialect::Plain);
+    assert_eq!(Value::from(offer.tag("session_id")), page.js("callgate.session").await);
+    // It went wrapped first, and the plain one came when nothing was heard.
+    assert_eq!(relay.accepted()[0].kind.as_u16(), WRAP);
+
+    // When the line answers, the rest of the call is plain
+    let (_camera, answer) = Camera::answering(offer.content["sdp"].as_str().unwrap()).await;
+    line.say(&offer, &line.keys, ANSWER, json!({ "sdp": answer, "accepted": true })).await;
+    page.wait_for_js("callgate.state === 'live' && callgate.dialect === 'plain'").await;
+    let wraps = relay.count(WRAP);
+    page.click("#hangup").await;
+    assert_eq!(line.hear(END).await.content["reason"], "user_left");
+    assert_eq!(relay.count(WRAP), wraps);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_takes_no_wraps_is_given_the_plain_offer_at_once() {
+    let relay = TestRelay::start(Behaviour::Honest).await;
+    let mut line = Line::start(&relay).await;
+    let page = caller(&line, "").await;
+    // The offer, and its second try
+    for _ in 0..2 {
+        relay.refuse_next("blocked: kind 21059 is not taken here");
+    }
+    page.click("#call").await;
+    let offer = line.hear(OFFER).await;
+    assert_eq!((offer.dialect, page.js("callgate.state").await), (Dialect::Plain, json!("calling")));
+    line.say(&offer, &line.keys, ANSWER, json!({ "sdp": "", "accepted": false })).await;
+    line.say(&offer, &line.keys, END, json!({ "reason": "rejected", "cause": "busy" })).await;
+    let error = page.wait_for_js("callgate.state === 'ended' && callgate.error").await;
+    assert_eq!(error["code"], "busy", "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_relay_of_two_is_enough() {
-    let mut line = Line::start().await;
+    let relay = TestRelay::start(Behaviour::StrfryLike).await;
+    let mut line = Line::start(&relay).await;
     let page = caller(&line, "&relay=ws://127.0.0.1:9").await;
     page.click("#call").await;
     let offer = line.hear(OFFER).await;
@@ -310,7 +228,8 @@ async fn one_relay_of_two_is_enough() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_leads_nowhere_is_said_in_words() {
-    let mut line = Line::start().await;
+    let relay = TestRelay::start(Behaviour::StrfryLike).await;
+    let mut line = Line::start(&relay).await;
     let page = caller(&line, "").await;
     page.click("#call").await;
     let offer = line.hear(OFFER).await;
@@ -328,12 +247,13 @@ fn candidates_apart(sdp: &str) -> (Vec<&str>, String) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn candidates_that_come_one_at_a_time_are_taken() {
     // Given an answer without candidates, by a camera that knows none of the page's: it can't find the page by itself
-    let mut line = Line::start().await;
+    let relay = TestRelay::start(Behaviour::StrfryLike).await;
+    let mut line = Line::start(&relay).await;
     let page = caller(&line, "").await;
     page.click("#call").await;
     let offer = line.hear(OFFER).await;
     let (_, bare_offer) = candidates_apart(offer.content["sdp"].as_str().unwrap());
-    let (_camera, answer) = camera(&bare_offer).await;
+    let (_camera, answer) = Camera::answering(&bare_offer).await;
     let (candidates, bare) = candidates_apart(&answer);
     assert!(!candidates.is_empty());
 
@@ -370,7 +290,8 @@ async fn extension_answers(page: &Browser, what: &str, answer: impl FnOnce(&Valu
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_extension_signs_and_encrypts_the_call_with_what_it_has() {
     // Given an extension that has NIP-04 only
-    let mut line = Line::start().await;
+    let relay = TestRelay::start(Behaviour::StrfryLike).await;
+    let mut line = Line::start(&relay).await;
     let person = Keys::generate();
     let page = caller(&line, "").await;
     page.cdp("Page.addScriptToEvaluateOnNewDocument", json!({ "source": EXTENSION })).await;

@@ -1,12 +1,14 @@
-// One call: from the offer to the last event. States only move forward.
+// One call, from either side: from the offer to the last event. States only move forward.
 
-import type { Event } from "nostr-tools/pure";
-import type { Signer } from "./identity.ts";
-import { checkBrowser, openMicrophone, openPeer, statisticsReader, type Statistics } from "./peer.ts";
-import { openRelays } from "./relays.ts";
-import { ANSWER, CANDIDATE, END, OFFER, belongs, open, seal, type EndWord, type Session } from "./signals.ts";
+import { negotiate } from "./negotiation.ts";
+import { audioOf, calledPeer, callingPeer, checkBrowser, openMicrophone, receives, statisticsReader, talks, type Statistics } from "./peer.ts";
+import type { Ring } from "./phone.ts";
+import { openSpeaker, type Box, type Dialect, type Letter, type Post } from "./post.ts";
+import { keepUp } from "./recovery.ts";
+import { ANSWER, CANDIDATE, END, OFFER, open, sessionOf, unixSeconds, type EndWord, type Session } from "./signals.ts";
 import type { Target } from "./target.ts";
 import { Trouble, sentence, troubleOf } from "./trouble.ts";
+import { connectionLost, endWords, iceFailed, noAnswer, refusal } from "./words.ts";
 
 export type CallState = "calling" | "connecting" | "live" | "ended";
 
@@ -17,6 +19,10 @@ export interface CallReport {
   statistics(statistics: Statistics): void;
   /** Whether the line takes the voice, once that is known. */
   voice(taken: boolean): void;
+  /** How the other side was heard to speak. */
+  dialect(dialect: Dialect): void;
+  /** A new offer went out to bring the connection back. */
+  restarted(): void;
   /** The browser plays no sound until the person presses something. */
   soundBlocked(): void;
   /** The call is over; without trouble when this side hung up. */
@@ -40,6 +46,10 @@ export interface Call {
 
 // A relay drops one of two candidate events that reach it close together.
 const CANDIDATE_PAUSE_MS = 200;
+// A line that knows wraps has answered by then, or its camera is slow: then the plain offer does no harm.
+const FALLBACK_MS = 4000;
+// An answer that reached nobody is said again, signed anew: a relay's OK is no delivery.
+const ANSWER_AGAIN_MS = [2000, 2000, 2000];
 // A refusal says why in a `call_end` that follows it.
 const DETAIL_WAIT_MS = 1500;
 // ICE over TURN on a slow phone network takes up to 15 s.
@@ -49,41 +59,68 @@ const STATISTICS_EVERY_MS = 1000;
 const STALLED_READINGS = 4;
 // How long relays are kept open for the last event to go out.
 const GOODBYE_MS = 2000;
-const MAX_CONTENT = 64 * 1024;
 const MAX_CANDIDATES = 64;
 
 /** Calls the line. To be called within a click: the browser then lets `video` play with sound. */
-export function placeCall(target: Target, signer: Signer, video: HTMLVideoElement, options: CallOptions, report: CallReport): Call {
+export function placeCall(target: Target, post: Post, video: HTMLVideoElement, options: CallOptions, report: CallReport): Call {
+  const { signer } = post;
+  const session = { id: sessionId(), peer: target.pubkey, signer, cipher: signer.cipher };
+  const voice = target.talk === true || options.microphone !== undefined;
+  return openCall({ session, relays: target.relays, ring: undefined, pc: () => callingPeer(options.iceServers, voice) }, post, video, options, report);
+}
+
+/** Answers what rings. To be called within a click, as `placeCall`. */
+export function takeCall(ring: Ring, post: Post, video: HTMLVideoElement, options: CallOptions, report: CallReport): Call {
+  const iceServers = [...options.iceServers, ...ring.iceServers];
+  return openCall({ session: ring.session, relays: ring.relays, ring, pc: () => calledPeer(iceServers) }, post, video, options, report);
+}
+
+interface Setup {
+  session: Session;
+  relays: string[];
+  /** What is answered; undefined when this side calls. */
+  ring: Ring | undefined;
+  pc(): RTCPeerConnection;
+}
+
+function openCall({ session, relays, ring, pc: connection }: Setup, post: Post, video: HTMLVideoElement, options: CallOptions, report: CallReport): Call {
   checkBrowser();
-  const session: Session = { id: sessionId(), line: target.pubkey, signer };
   const stream = new MediaStream();
   video.srcObject = stream;
   // Started now, while the click counts; tracks come later. Without tracks it just waits.
   video.play().catch(() => {});
 
   let state: CallState | undefined;
-  let offered = false;
+  /** Whether the other side may know of the call. */
+  let spoken = false;
   let answered = false;
+  let refused: Trouble | undefined;
   let microphone = options.microphone;
-  const timers = new Set<ReturnType<typeof setTimeout>>();
-  const remoteCandidates: RTCIceCandidateInit[] = [];
   let candidatesTaken = 0;
-  let refusal: Trouble | undefined;
+  const timers = new Set<ReturnType<typeof setTimeout>>();
 
-  const voice = target.talk === true || microphone !== undefined;
+  const pc = connection();
+  const box: Box = post.join(relays, (letter) => void hear(letter).catch((thrown: unknown) => finish(troubleOf(thrown), "user_left")));
+  const speaker = openSpeaker(session, box, ring?.dialect);
   const lateCandidates = pacedSender(CANDIDATE_PAUSE_MS, async (candidate: RTCIceCandidate) => {
-    if (state === "ended") return;
+    if (hasEnded()) return;
     const { sdpMid, sdpMLineIndex } = candidate;
-    await relays.publish(await seal(session, CANDIDATE, { candidate: candidate.candidate, sdpMid: sdpMid ?? "", sdpMLineIndex: sdpMLineIndex ?? 0 }));
+    await speaker.say(CANDIDATE, { candidate: candidate.candidate, sdpMid: sdpMid ?? "", sdpMLineIndex: sdpMLineIndex ?? 0 });
   });
-  const peer = openPeer(options.iceServers, voice, lateCandidates);
-  const { pc } = peer;
-  const relays = openRelays(
-    target.relays,
-    signer,
-    { kinds: [ANSWER, CANDIDATE, END], authors: [target.pubkey], "#p": [signer.pubkey] },
-    (event) => void hear(event).catch((thrown: unknown) => finish(troubleOf(thrown), "user_left")),
-  );
+  // When both sides offer at once, it is the caller's offer that counts.
+  const negotiation = negotiate(pc, ring !== undefined, lateCandidates);
+  const recovery = keepUp(pc, {
+    live: () => state === "live",
+    restart,
+    lost: () => report.notice("Connection lost, trying again."),
+    back: () => report.notice(undefined),
+    gaveUp: () => finish(connectionLost(), "user_left"),
+  });
+
+  // `state` changes while an await is pending, which the compiler's narrowing does not see.
+  function hasEnded(): boolean {
+    return state === "ended";
+  }
 
   function enter(next: CallState): void {
     state = next;
@@ -99,87 +136,143 @@ export function placeCall(target: Target, signer: Signer, video: HTMLVideoElemen
     return timer;
   }
 
-  /** Ends the call once: frees everything, and tells the line unless it was the line that ended it. */
+  /** Ends the call once: frees everything, and tells the other side unless it was the other side that ended it. */
   function finish(trouble: Trouble | undefined, tell: EndWord | undefined): void {
-    if (state === "ended") return;
+    if (hasEnded()) return;
     state = "ended";
     for (const timer of timers) clearTimeout(timer);
     clearInterval(reading);
+    recovery.stop();
     microphone?.stop();
-    const goodbye =
-      tell !== undefined && offered
-        ? seal(session, END, { reason: tell }).then((event) => relays.publish(event))
-        : Promise.resolve();
+    const goodbye = tell !== undefined && spoken ? speaker.say(END, { reason: tell }) : Promise.resolve();
     pc.close();
     video.srcObject = null;
     // The call is over for the person; the last event may take a moment more, or be lost: the closed connection says it too.
     void Promise.race([goodbye, new Promise((resolve) => setTimeout(resolve, GOODBYE_MS))])
       .catch(() => {})
-      .then(() => relays.close());
+      .then(() => box.leave());
     report.state("ended");
     report.ended(trouble);
   }
 
-  async function begin(): Promise<void> {
-    const sdp = await peer.offer;
-    if (state === "ended") return;
-    if (voice && microphone !== undefined) await peer.audio.sender.replaceTrack(microphone);
-    const servers = options.iceServers.length > 0 ? { rtc_servers: options.iceServers } : {};
-    const event = await seal(session, OFFER, { sdp, expires_in: Math.ceil(options.wait), ...servers });
+  async function offer(): Promise<void> {
+    const sdp = await negotiation.offer();
     if (hasEnded()) return;
-    offered = true;
-    await relays.publish(event);
+    await giveMicrophone();
+    const servers = options.iceServers.length > 0 ? { rtc_servers: options.iceServers } : {};
+    spoken = true;
+    await speaker.say(OFFER, { sdp, expires_in: Math.ceil(options.wait), ...servers });
+    // It was taken by a relay: that a second one in another dialect is not, ends nothing.
+    after(FALLBACK_MS, () => void speaker.fallBack().catch(() => {}));
     after(options.wait * 1000, () => {
-      if (answered) return;
-      finish(
-        new Trouble("no-answer", "The line did not answer", "It may be off, or you may not be on its list: send its operator your npub. The relay took the call, so the relay works."),
-        "timeout",
-      );
+      if (!answered) finish(noAnswer(), "timeout");
     });
   }
 
-  // `state` changes while an await is pending, which the compiler's narrowing does not see.
-  const hasEnded = (): boolean => state === "ended";
+  async function answer(ring: Ring): Promise<void> {
+    after(CONNECT_WAIT_MS, () => {
+      if (state === "connecting" && pc.connectionState !== "connected") finish(iceFailed(), "timeout");
+    });
+    const description = negotiation.answer(ring.sdp, () => {
+      const audio = audioOf(pc);
+      // Also without a microphone: the person may turn one on later.
+      if (audio !== undefined) audio.direction = "sendrecv";
+    });
+    for (const candidate of ring.candidates) await negotiation.candidate(candidate);
+    const sdp = await description.catch((thrown: unknown) => {
+      throw new Trouble("bad-answer", "The call can't be answered", `The browser says: ${sentence(troubleOf(thrown).words)}`);
+    });
+    if (hasEnded() || sdp === undefined) return;
+    report.voice(talks(pc));
+    await giveMicrophone();
+    spoken = true;
+    await sayAnswer(sdp);
+    sayAgain(sdp, ANSWER_AGAIN_MS);
+  }
 
-  async function hear(event: Event): Promise<void> {
-    // Relays' filters are not trusted: author, receiver and session are looked at here.
-    if (hasEnded() || event.content.length > MAX_CONTENT || !belongs(session, event)) return;
-    const signal = await open(session, event);
+  async function sayAnswer(sdp: string): Promise<void> {
+    await speaker.say(ANSWER, { sdp, accepted: true, ...(ring === undefined ? {} : { device: ring.device }) });
+  }
+
+  function sayAgain(sdp: string, [pause, ...pauses]: number[]): void {
+    if (pause === undefined) return;
+    after(pause, () => {
+      if (pc.connectionState === "connected" || state !== "connecting") return;
+      void sayAnswer(sdp).catch(() => {});
+      sayAgain(sdp, pauses);
+    });
+  }
+
+  /** A new offer in the session that is live. */
+  async function restart(fresh: boolean): Promise<void> {
+    box.renew();
+    const waiting = negotiation.unanswered();
+    let sdp: string;
+    if (!fresh && waiting?.includes("a=candidate:") === true) sdp = waiting;
+    else {
+      pc.restartIce();
+      sdp = await negotiation.offer();
+    }
+    if (hasEnded()) return;
+    report.restarted();
+    await speaker.say(OFFER, { sdp, expires_in: Math.ceil(options.wait) });
+  }
+
+  async function giveMicrophone(): Promise<void> {
+    if (microphone !== undefined) await audioOf(pc)?.sender.replaceTrack(microphone);
+  }
+
+  async function hear({ event, dialect }: Letter): Promise<void> {
+    const from = sessionOf(session.signer, event);
+    if (hasEnded() || from?.id !== session.id || from.peer !== session.peer) return;
+    const signal = await open(session.signer, event);
     if (signal === undefined || hasEnded()) return;
-    if (signal.kind === ANSWER) {
-      if (answered) return;
-      answered = true;
-      if (signal.accepted) await take(signal.sdp);
-      else {
-        refusal = new Trouble("refused", "The line refused the call", "It gave no reason.");
-        after(DETAIL_WAIT_MS, () => finish(refusal, undefined));
-      }
-    } else if (signal.kind === CANDIDATE) {
-      if (candidatesTaken++ >= MAX_CANDIDATES) return;
-      if (pc.remoteDescription === null) remoteCandidates.push(signal.candidate);
-      else await addCandidate(signal.candidate);
-    } else {
-      finish(endWords(refusal === undefined ? signal.reason : "rejected", signal.detail, state === "calling"), undefined);
+    speaker.heard(dialect);
+    report.dialect(dialect);
+    switch (signal.kind) {
+      case OFFER:
+        if ((state === "live" || (ring !== undefined && state === "connecting")) && signal.until >= unixSeconds()) await renegotiate(signal.sdp);
+        break;
+      case ANSWER:
+        if (ring === undefined && !answered) {
+          answered = true;
+          if (signal.accepted) await begin(signal.sdp);
+          else {
+            refused = refusal();
+            after(DETAIL_WAIT_MS, () => finish(refused, undefined));
+          }
+        } else if (signal.accepted && (answered || ring !== undefined)) await negotiation.take(signal.sdp).catch(() => {});
+        break;
+      case CANDIDATE:
+        if (candidatesTaken++ < MAX_CANDIDATES) await negotiation.candidate(signal.candidate);
+        break;
+      case END:
+        if (ring === undefined || signal.except !== ring.device) finish(endWords(refused === undefined ? signal : { ...signal, reason: "rejected" }, state === "calling"), undefined);
+        break;
     }
   }
 
-  async function take(sdp: string): Promise<void> {
+  /** The other side's new offer in the same session. */
+  async function renegotiate(sdp: string): Promise<void> {
+    // One that the browser can't take changes nothing.
+    const answer = await negotiation.answer(sdp).catch(() => undefined);
+    if (answer !== undefined && !hasEnded()) await sayAnswer(answer).catch(() => {});
+  }
+
+  /** Takes the first answer. */
+  async function begin(sdp: string): Promise<void> {
     enter("connecting");
     after(CONNECT_WAIT_MS, () => {
       if (state === "connecting" && pc.connectionState !== "connected") finish(iceFailed(), "timeout");
     });
     try {
-      await pc.setRemoteDescription({ type: "answer", sdp });
+      await negotiation.take(sdp);
     } catch (thrown) {
       finish(new Trouble("bad-answer", "The line's answer can't be used", `The browser says: ${sentence(troubleOf(thrown).words)}`), "rejected");
       return;
     }
-    for (const candidate of remoteCandidates.splice(0)) await addCandidate(candidate);
-    report.voice(peer.audio.currentDirection === "sendrecv" || peer.audio.currentDirection === "sendonly");
+    report.voice(talks(pc));
   }
-
-  // A candidate that the browser can't read is the line's loss, not the call's end.
-  const addCandidate = (candidate: RTCIceCandidateInit): Promise<void> => pc.addIceCandidate(candidate).catch(() => {});
 
   pc.addEventListener("track", ({ track }) => {
     stream.addTrack(track);
@@ -192,20 +285,10 @@ export function placeCall(target: Target, signer: Signer, video: HTMLVideoElemen
     });
   });
   pc.addEventListener("connectionstatechange", () => {
-    switch (pc.connectionState) {
-      case "connected":
-        report.notice(undefined);
-        if (!receives(pc, "video")) goLive();
-        break;
-      case "disconnected":
-        report.notice("The connection is shaky. Waiting for it to come back.");
-        break;
-      case "failed":
-        finish(state === "live" ? new Trouble("connection-lost", "The connection was lost", "Nothing comes from the line any more. It may be off, or your network changed. Call again.") : iceFailed(), "user_left");
-        break;
-      case "closed":
-        break;
-    }
+    if (pc.connectionState === "connected" && !receives(pc, "video")) goLive();
+    if (pc.connectionState === "failed" && state === "connecting") finish(iceFailed(), "user_left");
+    // The other side has closed the connection: its `call_end` may be lost.
+    if (pc.getReceivers().some(({ transport }) => transport?.state === "closed")) finish(endWords({ reason: "user_left", cause: "", detail: "" }, false), undefined);
   });
   video.addEventListener("loadeddata", goLive, { once: true });
 
@@ -235,8 +318,8 @@ export function placeCall(target: Target, signer: Signer, video: HTMLVideoElemen
     });
   }, STATISTICS_EVERY_MS);
 
-  enter("calling");
-  begin().catch((thrown: unknown) => finish(troubleOf(thrown), "user_left"));
+  enter(ring === undefined ? "calling" : "connecting");
+  (ring === undefined ? offer() : answer(ring)).catch((thrown: unknown) => finish(troubleOf(thrown), "user_left"));
 
   return {
     session: session.id,
@@ -245,7 +328,7 @@ export function placeCall(target: Target, signer: Signer, video: HTMLVideoElemen
       if (!on) {
         microphone?.stop();
         microphone = undefined;
-        await peer.audio.sender.replaceTrack(null);
+        await audioOf(pc)?.sender.replaceTrack(null);
         return;
       }
       const track = await openMicrophone();
@@ -254,30 +337,9 @@ export function placeCall(target: Target, signer: Signer, video: HTMLVideoElemen
         return;
       }
       microphone = track;
-      await peer.audio.sender.replaceTrack(track);
+      await giveMicrophone();
     },
   };
-}
-
-/** Whether the answer lets the line send this. */
-function receives(pc: RTCPeerConnection, kind: "video" | "audio"): boolean {
-  return pc.getTransceivers().some((transceiver) => transceiver.receiver.track.kind === kind && /recv/.test(transceiver.currentDirection ?? ""));
-}
-
-function iceFailed(): Trouble {
-  return new Trouble("ice-failed", "No way through to the line", "The line answered, but your network and its network let no media through. Try another network, or ask the operator for a TURN server.");
-}
-
-/** The line's `call_end` in words; `ringing` when there was no call yet. */
-function endWords(reason: string, detail: string, ringing: boolean): Trouble {
-  const said = sentence(detail);
-  if (reason === "rejected") {
-    return new Trouble("refused", ringing ? "The line refused the call" : "The line ended the call", said === "" ? "It gave no reason." : `It says: ${said}`);
-  }
-  if (reason === "timeout") {
-    return new Trouble("line-ended", "The line gave up waiting", said === "" ? "The connection did not come up in time." : `It says: ${said}`);
-  }
-  return new Trouble("line-ended", "The line hung up", said === "" ? "Call again if you want to go on." : `It says: ${said}`);
 }
 
 /** One at a time, with a pause between. A failed one is left out: the others may do. */

@@ -14,6 +14,8 @@ export interface Signer {
   readonly pubkey: string;
   /** The best cipher that this signer has. */
   readonly cipher: Cipher;
+  /** Whether it can open wraps, which are sealed with NIP-44. */
+  readonly wraps: boolean;
   sign(template: EventTemplate): Promise<VerifiedEvent>;
   encrypt(cipher: Cipher, to: string, text: string): Promise<string>;
   decrypt(cipher: Cipher, from: string, text: string): Promise<string>;
@@ -44,6 +46,7 @@ export function keySigner(secret: Uint8Array, source: "page" | "link"): Signer {
     source,
     pubkey,
     cipher: "NIP-44",
+    wraps: true,
     sign: async (template) => finalizeEvent(template, secret),
     encrypt: async (cipher, to, text) =>
       cipher === "NIP-44" ? nip44.encrypt(text, nip44.getConversationKey(secret, to)) : nip04.encrypt(secret, to, text),
@@ -77,6 +80,7 @@ export async function extensionSigner(): Promise<Signer> {
     source: "extension",
     pubkey: await asked("give your public key", () => nostr.getPublicKey()),
     cipher: best,
+    wraps: best === "NIP-44",
     sign: (template) => asked("sign the call", () => nostr.signEvent(template)),
     encrypt: (cipher, to, text) => asked("encrypt the call", () => pick(cipher).encrypt(to, text)),
     decrypt: (cipher, from, text) => asked("decrypt the answer", () => pick(cipher).decrypt(from, text)),

@@ -1,14 +1,20 @@
 // The page: reads what to call, shows the call, and says what went wrong.
 
 import * as nip19 from "nostr-tools/nip19";
-import { placeCall, type Call, type CallState } from "./call.ts";
-import { extension, extensionSigner, keep, keySigner, newSecret, readSecret, recall, replaceSecret, storedSecret, type Signer } from "./identity.ts";
+import { placeCall, takeCall, type Call, type CallOptions, type CallReport, type CallState } from "./call.ts";
+import { calledName, noteCalled, wasCalled } from "./called.ts";
+import { element, short, show } from "./dom.ts";
+import { openKeys } from "./keys.ts";
+import { drawLines } from "./linelist.ts";
 import { fetchLines, type Line } from "./lines.ts";
 import { openMicrophone, type Statistics } from "./peer.ts";
+import type { Ring } from "./phone.ts";
+import type { Dialect } from "./post.ts";
 import { readFragment, readLine, readTarget, type Fragment } from "./target.ts";
-import { Trouble, troubleOf } from "./trouble.ts";
+import { troubleOf, type Trouble } from "./trouble.ts";
+import { openWaiting } from "./waiting.ts";
 
-type State = "idle" | CallState;
+type State = "idle" | "ringing" | CallState;
 
 /** What the page knows, for whoever drives it: tests, and curious people at the console. */
 interface Window_ {
@@ -19,16 +25,29 @@ interface Window_ {
   stats: Statistics | undefined;
   error: { code: string; title: string; words: string } | undefined;
   notice: string | undefined;
+  /** Whether calls are waited for, and what rings. */
+  waiting: boolean;
+  ring: { session: string; npub: string; name: string } | undefined;
+  /** How the other side of the call speaks. */
+  dialect: Dialect | undefined;
+  /** Offers that went out in this call to bring the connection back. */
+  restarts: number;
 }
 
-const known: Window_ = { state: "idle", session: undefined, me: "", lines: undefined, stats: undefined, error: undefined, notice: undefined };
+const known: Window_ = {
+  state: "idle",
+  session: undefined,
+  me: "",
+  lines: undefined,
+  stats: undefined,
+  error: undefined,
+  notice: undefined,
+  waiting: false,
+  ring: undefined,
+  dialect: undefined,
+  restarts: 0,
+};
 (window as unknown as { callgate: Window_ }).callgate = known;
-
-function element<T extends Element = HTMLElement>(id: string): T {
-  const found = document.getElementById(id);
-  if (found === null) throw new Error(`no #${id}`);
-  return found as unknown as T;
-}
 
 const npub = element<HTMLInputElement>("npub");
 const relays = element<HTMLTextAreaElement>("relays");
@@ -40,29 +59,18 @@ const muteButton = element<HTMLButtonElement>("mute");
 let fragment: Fragment;
 let name: string | undefined;
 let talk: boolean | undefined;
-let signer: Signer;
 let call: Call | undefined;
-/** Whether the called line takes the voice; undefined until its answer says so. */
+/** The other side of a call that rings, or was answered here; undefined when this side called. */
+let caller: { name: string; npub: string } | undefined;
+/** Whether the other side takes the voice; undefined until the call says so. */
 let voiceTaken: boolean | undefined;
 /** The microphone, when it was turned on before the call. */
 let microphone: MediaStreamTrack | undefined;
 let liveSince = 0;
+/** Sessions of this page: an offer in one of them is no new call. */
+const sessions = new Set<string>();
 
-const SOURCE = "callgate.source";
-// Extensions put themselves into the page a moment after it is loaded.
-const EXTENSION_LOOKS_MS = [0, 300, 1000, 3000];
 const LINES_EVERY_MS = 5000;
-
-function short(key: string): string {
-  return `${key.slice(0, 12)}…${key.slice(-6)}`;
-}
-
-function show(id: string, text: string | undefined): void {
-  const target = element(id);
-  const hidden = text === undefined || text === "";
-  if (target.hidden !== hidden) target.hidden = hidden;
-  if (target.textContent !== (text ?? "")) target.textContent = text ?? "";
-}
 
 // ---- trouble and notices
 
@@ -92,20 +100,22 @@ function showNotice(words: string | undefined): void {
 
 // ---- the call's state
 
-const STATE_WORDS: Record<State, string> = { idle: "Ready", calling: "Calling", connecting: "Connecting", live: "Live", ended: "Ended" };
+const STATE_WORDS: Record<State, string> = { idle: "Ready", ringing: "Ringing", calling: "Calling", connecting: "Connecting", live: "Live", ended: "Ended" };
+const OPTIONAL_CONTROLS = "#form input, #form textarea, #lines button, #source input, #use-key, #new-key";
 
 function enter(state: State): void {
   known.state = state;
   const busy = state === "calling" || state === "connecting" || state === "live";
+  const rings = state === "ringing";
   stage.dataset["state"] = state;
   element("state").dataset["state"] = state;
-  element("state").textContent = STATE_WORDS[state];
-  element("status").textContent = state === "idle" ? "" : `${STATE_WORDS[state]} ${lineName()}`;
-  element("call").hidden = busy;
+  element("state").textContent = state === "idle" && known.waiting ? "Waiting for calls" : STATE_WORDS[state];
+  element("status").textContent = state === "idle" || rings ? "" : `${STATE_WORDS[state]} ${otherName()}`;
+  element("call").hidden = busy || rings;
   element("hangup").hidden = !busy;
-  for (const control of document.querySelectorAll<HTMLInputElement | HTMLButtonElement>("#form input, #form textarea, #lines button, #source input, #use-key, #new-key")) {
-    control.disabled = busy;
-  }
+  for (const id of ["answer", "refuse"]) element(id).hidden = !rings;
+  for (const button of [muteButton, micButton]) button.hidden = rings;
+  for (const control of document.querySelectorAll<HTMLInputElement | HTMLButtonElement>(OPTIONAL_CONTROLS)) control.disabled = busy;
   element("fullscreen").hidden = state !== "live" || !canFullscreen();
   if (state === "live") liveSince = Date.now();
   if (!busy) {
@@ -114,7 +124,7 @@ function enter(state: State): void {
     showNotice(undefined);
     if (document.fullscreenElement !== null) void document.exitFullscreen().catch(() => {});
   }
-  if (state === "live") show("stats", lineName());
+  if (state === "live") show("stats", otherName());
   describe();
   // How many call it has just changed.
   if (known.lines !== undefined && (state === "live" || state === "ended")) {
@@ -124,6 +134,7 @@ function enter(state: State): void {
   }
 }
 
+/** The chosen line's name. */
 function lineName(): string {
   if (name !== undefined && name !== "") return name;
   try {
@@ -133,22 +144,30 @@ function lineName(): string {
   }
 }
 
+/** Whom the page is about: who calls, else the chosen line. */
+function otherName(): string {
+  return caller?.name ?? lineName();
+}
+
 /** What stands on the stage while there is no picture. */
 function describe(): void {
   const hints: Record<State, string> = {
     idle: lineName() === "" ? "Choose a line, or enter its npub." : "Press Call to see and hear it.",
+    ringing: "is calling you",
     calling: "Ringing…",
-    connecting: "It answered. Waiting for the picture…",
+    connecting: caller === undefined ? "It answered. Waiting for the picture…" : "Connecting…",
     live: "",
     ended: known.error === undefined ? "The call is over." : "",
   };
-  element("who").textContent = lineName() === "" ? "No line chosen" : lineName();
+  element("who").textContent = otherName() === "" ? "No line chosen" : otherName();
   element("hint").textContent = hints[known.state];
-  document.title = lineName() === "" ? "callgate" : `${lineName()} · callgate`;
+  // A name can be anyone's; the key can't.
+  show("who-npub", caller?.npub);
+  document.title = otherName() === "" ? "callgate" : `${otherName()} · callgate`;
   for (const button of document.querySelectorAll<HTMLElement>("#lines button")) {
     button.setAttribute("aria-current", String(button.dataset["npub"] === npub.value.trim()));
   }
-  const taken = call === undefined ? talk : (voiceTaken ?? talk);
+  const taken = call === undefined ? talk : (voiceTaken ?? (caller === undefined ? talk : undefined));
   micButton.disabled = taken === false;
   micButton.title = taken === false ? "This line does not take your voice" : "";
   setMicrophoneShown(micButton.getAttribute("aria-pressed") === "true");
@@ -162,48 +181,71 @@ function showStatistics(statistics: Statistics): void {
   element("state").textContent = `Live ${clock}`;
   const rate = statistics.kbitPerSecond >= 1000 ? `${(statistics.kbitPerSecond / 1000).toFixed(1)} Mbit/s` : `${Math.round(statistics.kbitPerSecond)} kbit/s`;
   const picture = statistics.width > 0 ? `${statistics.width}×${statistics.height} · ${Math.round(statistics.fps)} fps · ` : "";
-  show("stats", `${lineName()} · ${picture}${rate}`);
+  show("stats", `${otherName()} · ${picture}${rate}`);
 }
 
-// ---- placing it
+// ---- placing it, or answering
 
 let placing = false;
 
-async function start(): Promise<void> {
-  if (call !== undefined || placing) return;
+function report(): CallReport {
+  return {
+    state: enter,
+    notice: showNotice,
+    statistics: showStatistics,
+    voice(taken) {
+      const first = voiceTaken === undefined;
+      voiceTaken = taken;
+      if (!taken) setMicrophoneShown(false);
+      describe();
+      // Who answers a call talks; who looks at a camera asks for it first.
+      if (taken && first && caller !== undefined && micButton.getAttribute("aria-pressed") !== "true") void toggleMicrophone();
+    },
+    dialect: (dialect) => (known.dialect = dialect),
+    restarted: () => known.restarts++,
+    soundBlocked() {
+      setMutedShown(true);
+      showNotice("The browser holds the sound back. Press Unmute to hear the line.");
+    },
+    ended(trouble) {
+      call = undefined;
+      caller = undefined;
+      microphone = undefined;
+      setMicrophoneShown(false);
+      element("call").focus({ preventScroll: true });
+      showTrouble(trouble);
+      describe();
+    },
+  };
+}
+
+function options(): CallOptions {
+  return { iceServers: fragment.iceServers, wait: fragment.wait, microphone };
+}
+
+function begin(start: () => Call): void {
   showTrouble(undefined);
   voiceTaken = undefined;
+  known.dialect = undefined;
+  known.restarts = 0;
+  call = start();
+  known.session = call.session;
+  sessions.add(call.session);
+  describe();
+  element("hangup").focus({ preventScroll: true });
+  stage.scrollIntoView({ block: "nearest" });
+}
+
+async function start(): Promise<void> {
+  if (call !== undefined || placing || known.state === "ringing") return;
+  showTrouble(undefined);
   placing = true;
   try {
     const target = readTarget(npub.value, [relays.value], name, talk);
-    if (signer.source === "page" && chosenSource() === "extension") await useExtension();
-    const used = signer;
-    call = placeCall(target, used, video, { iceServers: fragment.iceServers, wait: fragment.wait, microphone }, {
-      state: enter,
-      notice: showNotice,
-      statistics: showStatistics,
-      voice(taken) {
-        voiceTaken = taken;
-        if (!taken) setMicrophoneShown(false);
-        describe();
-      },
-      soundBlocked() {
-        setMutedShown(true);
-        showNotice("The browser holds the sound back. Press Unmute to hear the line.");
-      },
-      ended(trouble) {
-        call = undefined;
-        microphone = undefined;
-        setMicrophoneShown(false);
-        element("call").focus({ preventScroll: true });
-        showTrouble(trouble);
-        describe();
-      },
-    });
-    known.session = call.session;
-    describe();
-    element("hangup").focus({ preventScroll: true });
-    stage.scrollIntoView({ block: "nearest" });
+    await keys.settle();
+    begin(() => placeCall(target, keys.post, video, options(), report()));
+    // Of a one-time key's call nothing is kept.
+    if (keys.post.signer.source !== "link") noteCalled(target.pubkey, name);
   } catch (thrown) {
     showTrouble(troubleOf(thrown));
     describe();
@@ -211,6 +253,72 @@ async function start(): Promise<void> {
     placing = false;
   }
 }
+
+function answer(): void {
+  const ring = waiting.answer();
+  if (ring === undefined) return;
+  known.ring = undefined;
+  try {
+    begin(() => takeCall(ring, keys.post, video, options(), report()));
+  } catch (thrown) {
+    caller = undefined;
+    enter("idle");
+    showTrouble(troubleOf(thrown));
+  }
+}
+
+// ---- being called
+
+function callerName({ session, name: said }: Ring): string {
+  const listed = known.lines?.find((line) => readLine(line.npub).pubkey === session.peer)?.name;
+  const chosen = isChosen(session.peer) ? name : undefined;
+  return said ?? chosen ?? listed ?? calledName(session.peer) ?? short(nip19.npubEncode(session.peer));
+}
+
+function isChosen(pubkey: string): boolean {
+  try {
+    return readLine(npub.value).pubkey === pubkey;
+  } catch {
+    return false;
+  }
+}
+
+const waiting = openWaiting({
+  post: () => keys.post,
+  settle: () => keys.settle(),
+  relays: () => [relays.value, ...(known.lines?.flatMap((line) => line.relays) ?? [])],
+  mayRing: (pubkey) => isChosen(pubkey) || wasCalled(pubkey) || known.lines?.some((line) => line.npub === nip19.npubEncode(pubkey)) === true,
+  ours: (session) => sessions.has(session),
+  busy: () => call !== undefined || placing,
+  nameOf: callerName,
+  changed(on) {
+    known.waiting = on;
+    if (known.state === "idle") enter("idle");
+  },
+  ringing(ring) {
+    const npub = nip19.npubEncode(ring.session.peer);
+    caller = { name: callerName(ring), npub };
+    known.ring = { session: ring.session.id, ...caller };
+    showTrouble(undefined);
+    enter("ringing");
+    stage.scrollIntoView({ block: "nearest" });
+    return caller.name;
+  },
+  named(profileName) {
+    if (caller === undefined || known.ring === undefined) return;
+    caller.name = known.ring.name = profileName;
+    describe();
+  },
+  stopped(words) {
+    known.ring = undefined;
+    caller = undefined;
+    enter("idle");
+    showNotice(words);
+  },
+  trouble: showTrouble,
+});
+
+// ---- sound, microphone, full screen
 
 function setMutedShown(muted: boolean): void {
   muteButton.setAttribute("aria-pressed", String(muted));
@@ -256,118 +364,28 @@ function toggleFullscreen(): void {
 
 // ---- who calls
 
-function chosenSource(): string {
-  return element<HTMLInputElement>("source-extension").checked ? "extension" : "page";
-}
-
-function useSigner(next: Signer): void {
-  signer = next;
-  known.me = nip19.npubEncode(next.pubkey);
-  element("me").textContent = known.me;
-  const notes: Record<Signer["source"], string> = {
-    page: "This key is kept in this browser. Give it to the line's operator, who adds it to the line's list of callers.",
-    extension: "This is your extension's key. The line's operator must have it on the line's list of callers.",
-    link: "This key came with the link you opened, and is not kept.",
-  };
-  element("me-note").textContent = notes[next.source];
-  element("other-key").hidden = next.source !== "page";
-}
-
-async function useExtension(): Promise<void> {
-  try {
-    useSigner(await extensionSigner());
-  } catch (thrown) {
-    element<HTMLInputElement>("source-page").checked = true;
-    throw thrown;
-  }
-}
-
-async function changeSource(): Promise<void> {
-  const source = chosenSource();
-  keep(SOURCE, source);
-  if (source === "page") {
-    useSigner(keySigner(storedSecret(), "page"));
-    return;
-  }
-  try {
-    await useExtension();
-    showTrouble(undefined);
-  } catch (thrown) {
-    keep(SOURCE, "page");
-    showTrouble(troubleOf(thrown));
-  }
-}
-
-/** Offers the extension once it shows up; chooses it again if it was chosen at the last visit. */
-function lookForExtension(): void {
-  if (extension() === undefined || signer.source === "link" || !element("source").hidden) return;
-  element("source").hidden = false;
-  if (recall(SOURCE) === "extension") element<HTMLInputElement>("source-extension").checked = true;
-}
-
-function changeSecret(make: () => Uint8Array): void {
-  try {
-    useSigner(keySigner(make(), "page"));
-    element<HTMLInputElement>("secret").value = "";
-    element<HTMLDetailsElement>("other-key").open = false;
-    show("secret-trouble", undefined);
-    element("secret").removeAttribute("aria-invalid");
-  } catch (thrown) {
-    show("secret-trouble", troubleOf(thrown).words);
-    element("secret").setAttribute("aria-invalid", "true");
-    element("secret").focus();
-  }
-}
+const keys = openKeys(() => {
+  known.me = keys.npub;
+  waiting.renewed();
+}, showTrouble);
 
 // ---- lines of the callgate that serves this page
 
-const LINE_STATE: Record<Line["state"], string> = { idle: "Ready", opening: "Starting its camera", open: "On", reopening: "Its camera is away" };
-
 function showLines(lines: Line[]): void {
   known.lines = lines;
-  element("lines-card").hidden = lines.length === 0;
-  const list = element("lines");
-  // Rebuilt only when something changed, so that the focus stays where it is.
-  const drawn = JSON.stringify(lines);
-  if (list.dataset["drawn"] === drawn) return;
-  const focused = document.activeElement instanceof HTMLElement ? document.activeElement.dataset["npub"] : undefined;
-  list.dataset["drawn"] = drawn;
-  list.replaceChildren(...lines.map(lineItem));
-  if (focused !== undefined) list.querySelector<HTMLElement>(`[data-npub="${CSS.escape(focused)}"]`)?.focus();
+  if (!drawLines(lines, call !== undefined, choose)) return;
   const chosen = lines.find((line) => line.npub === npub.value.trim());
   if (chosen !== undefined) talk = chosen.talk;
   describe();
 }
 
-function lineItem(line: Line): HTMLLIElement {
-  const item = document.createElement("li");
-  const button = document.createElement("button");
-  button.type = "button";
-  button.dataset["npub"] = line.npub;
-  button.disabled = call !== undefined;
-  const icon = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
-  use.setAttribute("href", "#i-camera");
-  icon.setAttribute("aria-hidden", "true");
-  icon.append(use);
-  const part = (className: string, text: string): HTMLSpanElement => {
-    const span = document.createElement("span");
-    span.className = className;
-    span.textContent = text;
-    return span;
-  };
-  const callers = line.callers === 0 ? "" : line.callers === 1 ? ", 1 caller" : `, ${line.callers} callers`;
-  button.append(icon, part("name", line.name), part("about", LINE_STATE[line.state] + callers), part("press", "Call"));
-  button.addEventListener("click", () => {
-    npub.value = line.npub;
-    relays.value = line.relays.join("\n");
-    name = line.name;
-    talk = line.talk;
-    describe();
-    void start();
-  });
-  item.append(button);
-  return item;
+function choose(line: Line): void {
+  npub.value = line.npub;
+  relays.value = line.relays.join("\n");
+  name = line.name;
+  talk = line.talk;
+  describe();
+  void start();
 }
 
 async function refreshLines(): Promise<void> {
@@ -387,19 +405,13 @@ function applyFragment(): void {
   name = fragment.name;
   talk = fragment.talk ?? known.lines?.find((line) => line.npub === fragment.npub)?.talk;
   showTrouble(undefined);
-  try {
-    useSigner(fragment.key === undefined ? keySigner(storedSecret(), "page") : keySigner(readSecret(fragment.key), "link"));
-  } catch (thrown) {
-    useSigner(keySigner(storedSecret(), "page"));
-    showTrouble(new Trouble("bad-key", "The link's key can't be read", `${troubleOf(thrown).words} Your own key is used.`));
-  }
+  keys.begin(fragment.key);
   describe();
 }
 
 applyFragment();
 enter("idle");
-for (const ms of EXTENSION_LOOKS_MS) setTimeout(lookForExtension, ms);
-void refreshLines();
+void refreshLines().then(() => waiting.resume());
 
 window.addEventListener("hashchange", applyFragment);
 window.addEventListener("pagehide", () => call?.hangUp());
@@ -413,6 +425,7 @@ npub.addEventListener("input", () => {
   talk = known.lines?.find((line) => line.npub === npub.value.trim())?.talk;
   describe();
 });
+relays.addEventListener("change", () => waiting.renewed());
 relays.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey) {
     event.preventDefault();
@@ -421,6 +434,13 @@ relays.addEventListener("keydown", (event) => {
 });
 element("call").addEventListener("click", () => void start());
 element("hangup").addEventListener("click", () => call?.hangUp());
+element("answer").addEventListener("click", answer);
+element("refuse").addEventListener("click", () => {
+  waiting.refuse();
+  known.ring = undefined;
+  caller = undefined;
+  enter("idle");
+});
 element("fullscreen").addEventListener("click", toggleFullscreen);
 stage.addEventListener("dblclick", () => {
   if (known.state === "live" && canFullscreen()) toggleFullscreen();
@@ -431,22 +451,3 @@ muteButton.addEventListener("click", () => {
   if (!video.muted) showNotice(undefined);
 });
 micButton.addEventListener("click", () => void toggleMicrophone());
-element("copy").addEventListener("click", () => {
-  const done = (label: string): void => {
-    element("copy-label").textContent = label;
-    setTimeout(() => (element("copy-label").textContent = "Copy"), 1500);
-  };
-  const select = (): void => {
-    // The clipboard is for https pages; selected text can be copied by hand.
-    getSelection()?.selectAllChildren(element("me"));
-    done("Selected");
-  };
-  if (navigator.clipboard === undefined) select();
-  else navigator.clipboard.writeText(known.me).then(() => done("Copied"), select);
-});
-for (const id of ["source-page", "source-extension"]) element(id).addEventListener("change", () => void changeSource());
-element("key-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  changeSecret(() => replaceSecret(readSecret(element<HTMLInputElement>("secret").value)));
-});
-element("new-key").addEventListener("click", () => changeSecret(newSecret));

@@ -15,10 +15,6 @@ export interface Statistics {
   audioLevel: number;
 }
 
-// Candidates belong into the offer: a relay drops all but one candidate event of a second. Host candidates take milliseconds;
-// a STUN or TURN server that is slower than this is not waited for.
-const GATHERING_CAP_MS = 1000;
-
 /** Throws when this browser can't do what a call needs. */
 export function checkBrowser(): void {
   if (typeof RTCPeerConnection !== "function" || typeof RTCRtpReceiver !== "function") {
@@ -30,20 +26,34 @@ export function checkBrowser(): void {
   }
 }
 
-export interface Peer {
-  pc: RTCPeerConnection;
-  audio: RTCRtpTransceiver;
-  /** The offer with the candidates gathered so far. */
-  offer: Promise<string>;
+const newConnection = (iceServers: RTCIceServer[]): RTCPeerConnection => new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle" });
+
+/** A connection that will offer to receive video and audio, and to send the voice if `voice` says so. */
+export function callingPeer(iceServers: RTCIceServer[], voice: boolean): RTCPeerConnection {
+  const pc = newConnection(iceServers);
+  preferH264(pc.addTransceiver("video", { direction: "recvonly" }));
+  pc.addTransceiver("audio", { direction: voice ? "sendrecv" : "recvonly" });
+  return pc;
 }
 
-/** A connection that will receive video and audio, and send the voice if `voice` says so. */
-export function openPeer(iceServers: RTCIceServer[], voice: boolean, late: (candidate: RTCIceCandidate) => void): Peer {
-  const pc = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle" });
-  const video = pc.addTransceiver("video", { direction: "recvonly" });
-  preferH264(video);
-  const audio = pc.addTransceiver("audio", { direction: voice ? "sendrecv" : "recvonly" });
-  return { pc, audio, offer: gather(pc, late) };
+/** A connection for somebody else's offer: it takes what is sent. */
+export function calledPeer(iceServers: RTCIceServer[]): RTCPeerConnection {
+  return newConnection(iceServers);
+}
+
+/** The transceiver that carries the voice, once there is one. */
+export function audioOf(pc: RTCPeerConnection): RTCRtpTransceiver | undefined {
+  return pc.getTransceivers().find(({ receiver }) => receiver.track.kind === "audio");
+}
+
+/** Whether the two sides agreed that the other one sends this. */
+export function receives(pc: RTCPeerConnection, kind: "video" | "audio"): boolean {
+  return pc.getTransceivers().some(({ receiver, currentDirection }) => receiver.track.kind === kind && /recv/.test(currentDirection ?? ""));
+}
+
+/** Whether the two sides agreed that this one may talk. */
+export function talks(pc: RTCPeerConnection): boolean {
+  return /send/.test(audioOf(pc)?.currentDirection ?? "");
 }
 
 /** H.264 first: the line passes the camera's own through. The rest stays, in the browser's order. */
@@ -51,25 +61,6 @@ function preferH264(video: RTCRtpTransceiver): void {
   const codecs = RTCRtpReceiver.getCapabilities("video")?.codecs ?? [];
   const isH264 = (codec: RTCRtpCodec): boolean => codec.mimeType.toLowerCase() === "video/h264";
   video.setCodecPreferences?.([...codecs.filter(isH264), ...codecs.filter((codec) => !isH264(codec))]);
-}
-
-async function gather(pc: RTCPeerConnection, late: (candidate: RTCIceCandidate) => void): Promise<string> {
-  let sent = false;
-  const gathered = new Promise<void>((resolve) => {
-    const timer = setTimeout(resolve, GATHERING_CAP_MS);
-    pc.addEventListener("icecandidate", ({ candidate }) => {
-      if (candidate === null) {
-        clearTimeout(timer);
-        resolve();
-      } else if (sent && candidate.candidate !== "") {
-        late(candidate);
-      }
-    });
-  });
-  await pc.setLocalDescription(await pc.createOffer());
-  await gathered;
-  sent = true;
-  return pc.localDescription?.sdp ?? "";
 }
 
 /** Reads the connection's counters; rates are against the reading before. */
