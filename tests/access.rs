@@ -174,6 +174,7 @@ impl Watching {
             relays: vec![relay],
             cipher: Cipher::Nip44,
             rings: Duration::from_secs(60),
+            shared: Vec::new(),
             media: CallerSettings { ice, video: true, audio: true, units: Some(units), ..CallerSettings::default() },
         };
         let (dialled, mut events) = dial(settings).await.unwrap();

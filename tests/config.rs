@@ -138,7 +138,7 @@ refuse = "silent"
     assert_eq!(config.nostr.relays.len(), 2, "each relay once");
     assert_eq!(config.nostr.embedded_relay.unwrap().port(), 7777);
     assert_eq!((config.limits.calls, config.limits.offers_per_minute), (100, 10));
-    assert_eq!(config.ice.stun, ["stun:stun.example.com:3478"]);
+    assert_eq!(config.ice.stun[0].to_string(), "stun:stun.example.com:3478");
     assert_eq!(config.ice.turn[0].credential.expose(), "hunter2-turn");
     assert_eq!(config.ice.ports, Some((50000, 50199)));
     assert_eq!(config.ice.bind, [IpAddr::V4(Ipv4Addr::LOCALHOST)]);
@@ -302,8 +302,12 @@ fn each_mistake_gets_one_clear_line() {
         (head("[ice]\nadvertise = [\"example.com\"]"), "callgate.toml:5: ice.advertise[0]: must be an IP address"),
         (head("[ice]\nbind = [\"0.0.0.0\"]"), "callgate.toml:5: ice.bind[0]: must name one address, not all of them"),
         (
-            head("[ice]\ncaller_servers = \"never\""),
-            "callgate.toml:5: ice.caller_servers: is not in this version of callgate",
+            head("[ice]\ncaller_servers = \"nobody\""),
+            "callgate.toml:5: ice.caller_servers: must be one of \"never\", \"public\", \"any\"",
+        ),
+        (
+            head("[ice]\nturn = [{ url = \"turn:t\", username = \"\", credential_file = \"turn.secret\" }]"),
+            "callgate.toml:5: ice.turn[0].username: user name and password must be 1 to 512 characters",
         ),
         // [http]
         (head("[http]"), "callgate.toml:4: http.listen: is missing: the address and port to listen on"),

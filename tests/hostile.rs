@@ -257,9 +257,9 @@ impl Attack {
                 Action::OpenSource => {
                     self.gateway.media.send(Command::OpenSource { call, line: line() }).await;
                 }
-                Action::OpenPeer { offer, plan } => {
+                Action::OpenPeer { offer, plan, servers } => {
                     self.peers += 1;
-                    self.gateway.media.send(Command::OpenPeer { call, offer, plan }).await;
+                    self.gateway.media.send(Command::OpenPeer { call, offer, plan, servers }).await;
                 }
                 Action::AddCandidate(candidate) => {
                     self.gateway.media.send(Command::AddCandidate { call, candidate }).await;

@@ -96,7 +96,7 @@ fn every_package_that_the_start_up_check_names_is_in_the_image() {
 fn every_program_that_tests_start_has_its_package() {
     // Programs that every system with a shell and cargo has need none.
     const EVERYWHERE: [&str; 7] = ["cargo", "sh", "bash", "git", "kill", "ps", "timeout"];
-    const PACKAGE_OF: [(&str, &str); 10] = [
+    const PACKAGE_OF: [(&str, &str); 12] = [
         ("chromium", "chromium"),
         ("chromedriver", "chromium-driver"),
         ("ffmpeg", "ffmpeg"),
@@ -105,14 +105,18 @@ fn every_program_that_tests_start_has_its_package() {
         ("compare", "imagemagick"),
         ("identify", "imagemagick"),
         ("gst-launch-1.0", "gstreamer1.0-tools"),
+        ("ip", "iproute2"),
         ("nft", "nftables"),
+        ("turnserver", "coturn"),
         ("openssl", "openssl"),
     ];
     let packages: BTreeSet<String> = [section("run"), section("test")].into_iter().flatten().collect();
     for folder in ["tests", "benches", "examples"] {
         for file in files_under(&root().join(folder), "rs") {
             let text = fs::read_to_string(&file).unwrap();
-            for after in text.split("Command::new(\"").skip(1) {
+            // The second starts a program in a network namespace.
+            let started = ["Command::new(\"", ".command(\""].into_iter().flat_map(|start| text.split(start).skip(1));
+            for after in started {
                 let program = after.split('"').next().unwrap();
                 if EVERYWHERE.contains(&program) {
                     continue;

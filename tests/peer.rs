@@ -211,7 +211,7 @@ async fn closing_is_always_answered_and_nothing_else_is_asked_for() {
     gateway.open(CallId(9), &caller.offer).await;
     let offer = callgate::sdp::guard_offer(&caller.offer).unwrap();
     let plan = callgate::sdp::Plan { sections: Vec::new() };
-    gateway.media.send(Command::OpenPeer { call: CallId(10), offer: Box::new(offer), plan }).await;
+    gateway.media.send(Command::OpenPeer { call: CallId(10), offer: Box::new(offer), plan, servers: Vec::new() }).await;
     gateway.failure(CallId(10)).await;
     // While its answer is being made.
     assert!(!gateway.close(CallId(9)).await.leaked);
@@ -226,7 +226,7 @@ async fn a_second_peer_for_a_call_is_ignored() {
     let answer = gateway.answer(CALL, &caller.offer).await;
     let offer = callgate::sdp::guard_offer(&caller.offer).unwrap();
     let plan = callgate::sdp::Plan { sections: Vec::new() };
-    gateway.media.send(Command::OpenPeer { call: CALL, offer: Box::new(offer), plan }).await;
+    gateway.media.send(Command::OpenPeer { call: CALL, offer: Box::new(offer), plan, servers: Vec::new() }).await;
     caller.take(&answer).await;
     gateway.secured(CALL).await;
     caller.end().await;

@@ -89,6 +89,7 @@ async fn call(number: usize, relay: &RelayUrl, line: PublicKey, leave: Leave) {
                 relays: vec![relay.clone()],
                 cipher: Cipher::Nip44,
                 rings: Duration::from_secs(60),
+                shared: Vec::new(),
                 media: watcher(),
             };
             let (dialled, mut events) = dial(settings).await.unwrap();

@@ -81,6 +81,7 @@ impl Caller {
             relays: vec![line.relay.clone()],
             cipher: Cipher::Nip44,
             rings: PATIENCE,
+            shared: Vec::new(),
             media,
         })
         .await?;

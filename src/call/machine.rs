@@ -1,5 +1,6 @@
 //! The state machine of one call.
 
+use super::servers::servers_named;
 use super::{EndReason, Millis, refusal};
 use crate::endpoint::Streams;
 use crate::protocol::{Answer, Body, CallType, EndWord, Envelope, IceCandidate, MAX_CANDIDATES, SessionId, Signal};
@@ -69,7 +70,7 @@ pub enum Action {
     /// Take a lease on the line's source. Sent once.
     OpenSource,
     /// Build the peer. Sent once.
-    OpenPeer { offer: Box<sdp::Offer>, plan: sdp::Plan },
+    OpenPeer { offer: Box<sdp::Offer>, plan: sdp::Plan, servers: Vec<sdp::IceServer> },
     /// Give the peer a candidate of the caller's; never before `OpenPeer`.
     AddCandidate(sdp::Candidate),
     /// Seal and send to the caller.
@@ -156,6 +157,8 @@ pub struct Call {
     phase: Phase,
     /// When the offer stops ringing.
     rings_until: Millis,
+    /// STUN and TURN servers that the offer names.
+    servers: Vec<sdp::IceServer>,
     /// The caller's candidates so far. Until the peer is open they are parked here.
     candidates: Vec<sdp::Candidate>,
     /// How many candidates of ours were sent after the answer.
@@ -173,6 +176,7 @@ impl Call {
             timing,
             phase: Phase::Offered,
             rings_until: now.plus(LONGEST_RING),
+            servers: Vec::new(),
             candidates: Vec::new(),
             sent_candidates: 0,
             ignored: 0,
@@ -183,6 +187,7 @@ impl Call {
             Body::Offer(offer) => {
                 let said = Millis(offer.rings_until().saturating_mul(1000));
                 call.rings_until = call.rings_until.min(said);
+                call.servers = servers_named(&call.envelope, &offer);
                 match sdp::guard_offer(&offer.sdp) {
                     Ok(guarded) => {
                         call.phase = Phase::Opening { offer: Box::new(guarded) };
@@ -330,7 +335,7 @@ impl Call {
         self.milestones.source_ready = Some(now);
         match sdp::plan(offer, streams) {
             Ok(plan) => {
-                out.push(Action::OpenPeer { offer: offer.clone(), plan });
+                out.push(Action::OpenPeer { offer: offer.clone(), plan, servers: self.servers.clone() });
                 out.extend(self.candidates.iter().cloned().map(Action::AddCandidate));
                 self.phase = Phase::Answering;
             }

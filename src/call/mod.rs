@@ -7,6 +7,7 @@ mod access;
 mod end;
 mod limits;
 mod machine;
+mod servers;
 
 pub use access::{Access, AccessDecision, AccessPolicy, Followed, Grounds, Listed, Refuse};
 pub use end::{EndReason, Origin, refusal};

@@ -7,12 +7,14 @@ use clap::{Args, ValueEnum};
 use nostr::{Keys, PublicKey, RelayUrl};
 use tokio::time::Instant;
 
+use super::ice::IceArgs;
 use super::progress::Show;
 use super::{Exit, Failure, Outcome, arguments};
 use crate::config::read_key_file;
 use crate::gateway::{DialEnd, DialEvent, DialSettings, dial};
+use crate::media::IceSettings;
 use crate::media::caller::{CallerSettings, Recorded};
-use crate::protocol::Cipher;
+use crate::protocol::{Cipher, RtcServer};
 
 #[derive(Debug, Args)]
 pub struct CallArgs {
@@ -39,6 +41,8 @@ pub struct CallArgs {
     /// Prints one JSON object a line
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub ice: IceArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -57,6 +61,9 @@ pub(super) struct CallPlan {
     pub(super) keys: Keys,
     pub(super) cipher: Cipher,
     pub(super) lasts: Option<Duration>,
+    pub(super) ice: IceSettings,
+    /// STUN and TURN servers that the offer names.
+    pub(super) shared: Vec<RtcServer>,
 }
 
 impl CallArgs {
@@ -65,7 +72,10 @@ impl CallArgs {
         if self.record.as_ref().is_some_and(|path| path.is_dir()) {
             return Err(Failure::words(Exit::CannotCreate, "--record: it is a folder"));
         }
+        let (ice, shared) = self.ice.settings()?;
         Ok(CallPlan {
+            ice,
+            shared,
             callee: arguments::public_key("NPUB", &self.npub)?,
             relays: arguments::relays("--relay", &self.relays)?,
             keys: match &self.key {
@@ -102,7 +112,9 @@ async fn talk(args: &CallArgs, plan: CallPlan) -> Outcome {
         relays: plan.relays,
         cipher: plan.cipher,
         rings: RINGS,
+        shared: plan.shared,
         media: CallerSettings {
+            ice: plan.ice,
             video: true,
             audio: true,
             send_test_media: args.send,

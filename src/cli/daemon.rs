@@ -12,7 +12,8 @@ use super::{Exit, Failure, Outcome};
 use crate::config::{self, Config};
 use crate::gateway::view::{CallView, LineView, RelayView};
 use crate::gateway::{self, Gateway};
-use crate::media::{CallId, IceSettings, LineName, TurnServer};
+use crate::media::{CallId, IceSettings, LineName};
+use crate::sdp::IceServer;
 use crate::signaling::{Embedded, EmbeddedError};
 use crate::store::Store;
 use crate::web::{self, Token, WebError};
@@ -138,17 +139,12 @@ fn line(line: &config::Line) -> Result<gateway::Line, Failure> {
 }
 
 fn ice(ice: &config::Ice) -> IceSettings {
+    let stun = ice.stun.iter().filter_map(|url| IceServer::new(url.clone(), None));
+    let turn = ice.turn.iter().filter_map(config::Turn::server);
     IceSettings {
-        stun: ice.stun.clone(),
-        turn: ice
-            .turn
-            .iter()
-            .map(|turn| TurnServer {
-                url: turn.url.clone(),
-                username: turn.username.clone(),
-                credential: turn.credential.expose().to_owned(),
-            })
-            .collect(),
+        servers: stun.chain(turn).collect(),
+        caller_servers: ice.caller_servers,
+        relay_only: false,
         ports: ice.ports,
         advertise: ice.advertise.clone(),
         bind: ice.bind.clone(),

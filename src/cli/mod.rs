@@ -7,6 +7,7 @@ mod check;
 mod daemon;
 mod demo;
 mod exit;
+mod ice;
 mod invite;
 mod invites;
 mod keys;

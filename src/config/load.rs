@@ -204,6 +204,10 @@ fn ice_of(table: &Table<'_>, calls: usize) -> Ice {
         ports,
         advertise: table.get("advertise").map(|value| value.list_of(scalar::ip_address)).unwrap_or_default(),
         bind: table.get("bind").map(|value| value.list_of(scalar::ip_address)).unwrap_or_default(),
+        caller_servers: table
+            .get("caller_servers")
+            .and_then(|value| value.parse(scalar::caller_servers))
+            .unwrap_or_default(),
     }
 }
 
@@ -211,7 +215,12 @@ fn turn(table: &Table<'_>) -> Option<Turn> {
     let url = table.require("url").and_then(|value| value.parse(scalar::turn_url));
     let username = table.require("username").and_then(|value| value.text());
     let credential = table.require("credential_file").and_then(|value| secret_file(&value, read_secret_file));
-    Some(Turn { url: url?, username: username?, credential: credential? })
+    let turn = Turn { url: url?, username: username?, credential: credential? };
+    if turn.server().is_none() {
+        table.refuse("username", Problem::TurnLogin);
+        return None;
+    }
+    Some(turn)
 }
 
 fn http(table: &Table<'_>) -> Option<Http> {

@@ -22,11 +22,12 @@ pub use load::{load, parse};
 pub use problem::{ConfigError, ConfigErrors, ConfigWarning, Doubt, Place, Problem};
 pub use scalar::{parse_lifetime, parse_line_name, parse_public_key, parse_relay};
 pub use schema::{Key, Section, Since, sections};
-use secret::read_secret_file;
-pub use secret::{Secret, read_token_file};
+pub use secret::{Secret, read_secret_file, read_token_file};
 
 pub use crate::call::{Access, AccessPolicy, Limits, Listed, Millis, Refuse};
 use crate::endpoint::Endpoint;
+pub use crate::sdp::{CallerServers, IceUrl};
+use crate::sdp::{IceLogin, IceServer};
 
 /// Everything that a daemon is told.
 #[derive(Debug, Clone)]
@@ -80,8 +81,7 @@ pub struct Nostr {
 /// `[ice]`
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ice {
-    /// `stun:host:port`, the port always given.
-    pub stun: Vec<String>,
+    pub stun: Vec<IceUrl>,
     pub turn: Vec<Turn>,
     /// UDP ports for candidates, both ends included.
     pub ports: Option<(u16, u16)>,
@@ -89,15 +89,24 @@ pub struct Ice {
     pub advertise: Vec<IpAddr>,
     /// Which local addresses become candidates; all but loopback when empty.
     pub bind: Vec<IpAddr>,
+    /// Which of a caller's `rtc_servers` are used.
+    pub caller_servers: CallerServers,
 }
 
 /// A TURN server of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Turn {
-    /// `turn:host:port` or `turns:host:port`, the port always given, perhaps with `?transport=udp` or `?transport=tcp`.
-    pub url: String,
+    pub url: IceUrl,
     pub username: String,
     pub credential: Secret,
+}
+
+impl Turn {
+    /// The server as ICE takes it; always there when read from a file.
+    pub fn server(&self) -> Option<IceServer> {
+        let credential = self.credential.expose().to_owned();
+        IceServer::new(self.url.clone(), Some(IceLogin { username: self.username.clone(), credential }))
+    }
 }
 
 /// `[http]`

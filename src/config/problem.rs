@@ -119,6 +119,8 @@ pub enum Problem {
     StunUrl,
     #[error("must be \"turn:host:port\" or \"turns:host:port\", perhaps with \"?transport=tcp\"")]
     TurnUrl,
+    #[error("user name and password must be 1 to 512 characters")]
+    TurnLogin,
     #[error("must be an npub (npub1...) or 64 hex digits")]
     PublicKey,
     #[error("is a secret key: give its npub instead, and make a new key if others have read this file")]

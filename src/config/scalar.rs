@@ -1,6 +1,6 @@
 //! Single values: what a text of the file means.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use nostr::nips::nip19::FromBech32 as _;
@@ -10,16 +10,13 @@ use toml::value::{Datetime, Offset};
 
 use super::Problem;
 use crate::call::{Millis, Refuse};
+use crate::sdp::{CallerServers, IceService, IceUrl};
 
 /// Longer than anyone wants a camera kept open for nobody; `keep_warm` is for that.
 const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
 
 /// Whoever is to call for longer than a year is better listed.
 const MAX_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
-
-/// The port of STUN and TURN, and of TURN over TLS (RFC 8489, RFC 8656).
-const STUN_PORT: u16 = 3478;
-const TURNS_PORT: u16 = 5349;
 
 /// An npub or 64 hex digits.
 ///
@@ -144,51 +141,23 @@ pub fn parse_line_name(text: &str) -> Result<String, Problem> {
     if good { Ok(text.to_owned()) } else { Err(Problem::LineName) }
 }
 
-/// `stun:host[:port]` (RFC 7064), with the port made plain.
-pub(super) fn stun_url(text: &str) -> Result<String, Problem> {
-    let host = text.strip_prefix("stun:").ok_or(Problem::StunUrl)?;
-    let host = host_and_port(host, STUN_PORT).ok_or(Problem::StunUrl)?;
-    Ok(format!("stun:{host}"))
+/// `stun:host[:port]` (RFC 7064).
+pub(super) fn stun_url(text: &str) -> Result<IceUrl, Problem> {
+    text.parse().ok().filter(|url: &IceUrl| url.service == IceService::Stun).ok_or(Problem::StunUrl)
 }
 
-/// `turn:host[:port][?transport=udp|tcp]`, also `turns:` (RFC 7065), with the port made plain.
-pub(super) fn turn_url(text: &str) -> Result<String, Problem> {
-    let (scheme, rest) = text.split_once(':').ok_or(Problem::TurnUrl)?;
-    let port = match scheme {
-        "turn" => STUN_PORT,
-        "turns" => TURNS_PORT,
-        _ => return Err(Problem::TurnUrl),
-    };
-    let (host, query) = rest.split_once('?').map_or((rest, None), |(host, query)| (host, Some(query)));
-    let host = host_and_port(host, port).ok_or(Problem::TurnUrl)?;
-    match query {
-        None => Ok(format!("{scheme}:{host}")),
-        Some(query @ ("transport=udp" | "transport=tcp")) => Ok(format!("{scheme}:{host}?{query}")),
-        Some(_) => Err(Problem::TurnUrl),
+/// `turn:host[:port][?transport=udp|tcp]` or `turns:host[:port]` (RFC 7065).
+pub(super) fn turn_url(text: &str) -> Result<IceUrl, Problem> {
+    text.parse().ok().filter(|url: &IceUrl| url.service != IceService::Stun).ok_or(Problem::TurnUrl)
+}
+
+pub(super) fn caller_servers(text: &str) -> Result<CallerServers, Problem> {
+    match text {
+        "never" => Ok(CallerServers::Never),
+        "public" => Ok(CallerServers::Public),
+        "any" => Ok(CallerServers::Any),
+        _ => Err(Problem::Choice("\"never\", \"public\", \"any\"")),
     }
-}
-
-/// A name, an IPv4 address or a bracketed IPv6 address, with a port or the usual one. No user information fits in it.
-fn host_and_port(text: &str, usual: u16) -> Option<String> {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (inner, rest) = rest.split_once(']')?;
-            inner.parse::<Ipv6Addr>().ok()?;
-            (format!("[{inner}]"), if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) })
-        }
-        None => {
-            let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
-            let good = !host.is_empty()
-                && host.len() <= 253
-                && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'));
-            (good.then(|| host.to_owned())?, port)
-        }
-    };
-    let port = match port {
-        Some(port) => port.parse::<u16>().ok().filter(|port| *port != 0)?,
-        None => usual,
-    };
-    Some(format!("{host}:{port}"))
 }
 
 #[cfg(test)]
@@ -238,16 +207,13 @@ mod tests {
     }
 
     #[test]
-    fn ice_servers_get_their_usual_port_and_nothing_else_fits_in() {
-        assert_eq!(stun_url("stun:s.example"), Ok("stun:s.example:3478".into()));
-        assert_eq!(stun_url("stun:[2001:db8::1]:99"), Ok("stun:[2001:db8::1]:99".into()));
-        assert_eq!(turn_url("turns:t.example?transport=tcp"), Ok("turns:t.example:5349?transport=tcp".into()));
-        assert_eq!(turn_url("turn:192.0.2.1:3478"), Ok("turn:192.0.2.1:3478".into()));
-        for bad in ["stun://s.example", "s.example:3478", "stun:", "stun:h:0", "stun:u:p@h", "stun:h:1:2", "stun:[::1"]
-        {
+    fn a_stun_server_is_no_turn_server() {
+        assert_eq!(stun_url("stun:s.example").unwrap().to_string(), "stun:s.example:3478");
+        assert_eq!(turn_url("turns:t.example?transport=tcp").unwrap().to_string(), "turns:t.example:5349");
+        for bad in ["turn:s.example", "s.example:3478", "stun:u:p@h"] {
             assert_eq!(stun_url(bad), Err(Problem::StunUrl), "{bad}");
         }
-        for bad in ["turn:u:p@h", "turn:h?transport=sctp", "stun:h", "turn:h:1?x"] {
+        for bad in ["stun:h", "turn:u:p@h", "turns:h?transport=udp"] {
             assert_eq!(turn_url(bad), Err(Problem::TurnUrl), "{bad}");
         }
     }

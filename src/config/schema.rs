@@ -83,7 +83,7 @@ pub(super) static ICE: Section = Section {
         key("ports", "UDP ports for media"),
         key("advertise", "public addresses of a 1:1 NAT"),
         key("bind", "local addresses that become candidates"),
-        later("caller_servers", "whether a caller's rtc_servers are used"),
+        key("caller_servers", "which of a caller's rtc_servers are used: \"never\", \"public\" or \"any\""),
     ],
 };
 

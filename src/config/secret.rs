@@ -44,7 +44,11 @@ pub(super) fn read_value_file(path: &Path) -> Result<String, Problem> {
     if text.is_empty() { Err(Problem::FileEmpty(path.to_owned())) } else { Ok(text.to_owned()) }
 }
 
-pub(super) fn read_secret_file(path: &Path) -> Result<Secret, Problem> {
+/// Reads a password.
+///
+/// # Errors
+/// [`Problem`], when the file cannot be read or is empty.
+pub fn read_secret_file(path: &Path) -> Result<Secret, Problem> {
     read_value_file(path).map(Secret)
 }
 

@@ -13,7 +13,8 @@ use super::clock::Clock;
 use crate::media::PeerError;
 use crate::media::caller::{self, CallerEvent, CallerHandle, CallerSettings, CallerStats, Recorded};
 use crate::protocol::{
-    self, Body, CallEnd, CallType, Cipher, Dialect, EndWord, IceCandidate, MAX_CANDIDATES, Offer, Outgoing, SessionId,
+    self, Body, CallEnd, CallType, Cipher, Dialect, EndWord, IceCandidate, MAX_CANDIDATES, Offer, Outgoing, RtcServer,
+    SessionId,
 };
 use crate::sdp::{self, Candidate};
 use crate::signaling::{self, Incoming, Signaling};
@@ -38,6 +39,8 @@ pub struct DialSettings {
     pub cipher: Cipher,
     /// How long it rings.
     pub rings: Duration,
+    /// STUN and TURN servers that the offer names, for the line to use too.
+    pub shared: Vec<RtcServer>,
     pub media: CallerSettings,
 }
 
@@ -137,6 +140,7 @@ pub async fn dial(settings: DialSettings) -> Result<(Dialled, mpsc::Receiver<Dia
         cipher: settings.cipher,
         call_type: CallType::Video,
         rings: settings.rings,
+        shared: settings.shared,
         session: new_session(),
         signaling,
         clock: Clock::start(),
@@ -160,6 +164,7 @@ struct Dialling {
     cipher: Cipher,
     call_type: CallType,
     rings: Duration,
+    shared: Vec<RtcServer>,
     session: SessionId,
     signaling: Signaling,
     clock: Clock,
@@ -247,7 +252,9 @@ impl Dialling {
             }
         };
         let made = self.clock.now().unix_seconds();
-        let Ok(delivery) = self.send(Body::Offer(Offer::new(offer.clone(), made, self.rings.as_secs()))) else {
+        let content =
+            Offer { rtc_servers: self.shared.clone(), ..Offer::new(offer.clone(), made, self.rings.as_secs()) };
+        let Ok(delivery) = self.send(Body::Offer(content)) else {
             return DialEnd::NotSent;
         };
         self.tell(DialEvent::Ringing { session: self.session.clone() }).await;

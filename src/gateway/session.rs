@@ -214,8 +214,8 @@ impl Session {
                 Action::OpenSource => {
                     self.around.media.send(media::Command::OpenSource { call, line: self.line.clone() }).await;
                 }
-                Action::OpenPeer { offer, plan } => {
-                    self.around.media.send(media::Command::OpenPeer { call, offer, plan }).await
+                Action::OpenPeer { offer, plan, servers } => {
+                    self.around.media.send(media::Command::OpenPeer { call, offer, plan, servers }).await
                 }
                 Action::AddCandidate(candidate) => {
                     self.around.media.send(media::Command::AddCandidate { call, candidate }).await;

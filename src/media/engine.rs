@@ -126,7 +126,7 @@ impl Actor {
     fn take(&mut self, command: Command) {
         match command {
             Command::OpenSource { call, line } => self.open_source(call, &line),
-            Command::OpenPeer { call, offer, plan } => {
+            Command::OpenPeer { call, offer, plan, servers } => {
                 let Some(held) = self.calls.get_mut(&call) else {
                     let error = PeerError::GStreamer("the call holds no source".to_owned());
                     return self.tell(Event::PeerFailed { call, error });
@@ -137,6 +137,7 @@ impl Actor {
                         call,
                         offer,
                         plan,
+                        servers,
                         ice: self.ice.clone(),
                         certificate: self.certificate.clone(),
                         lease: held.lease.clone(),

@@ -10,13 +10,14 @@ mod engine;
 pub mod hub;
 mod peer;
 mod plugins;
+mod servers;
 pub mod tap;
 mod teardown;
 
 use std::time::Duration;
 
 use crate::endpoint::{Endpoint, Streams};
-use crate::sdp;
+use crate::sdp::{self, CallerServers, IceServer};
 
 pub use engine::{Media, StartError, start};
 pub use plugins::{PluginError, init};
@@ -70,29 +71,18 @@ pub struct LineSettings {
 /// How this machine's addresses are found and told.
 #[derive(Debug, Clone, Default)]
 pub struct IceSettings {
-    /// `stun:host:port`
-    pub stun: Vec<String>,
-    pub turn: Vec<TurnServer>,
+    /// STUN and TURN servers of ours, in the order of preference.
+    pub servers: Vec<IceServer>,
+    /// Which of the servers that a caller names are used too.
+    pub caller_servers: CallerServers,
+    /// Whether media goes through a TURN server only, so that the other side learns no address of ours.
+    pub relay_only: bool,
     /// UDP ports for candidates.
     pub ports: Option<(u16, u16)>,
     /// Public addresses of a 1:1 NAT: each local host candidate is repeated with these.
     pub advertise: Vec<std::net::IpAddr>,
     /// Which local addresses become candidates; all but loopback when empty.
     pub bind: Vec<std::net::IpAddr>,
-}
-
-/// A TURN server of ours. `Debug` shows no credential.
-#[derive(Clone, PartialEq, Eq)]
-pub struct TurnServer {
-    pub url: String,
-    pub username: String,
-    pub credential: String,
-}
-
-impl std::fmt::Debug for TurnServer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TurnServer").field("url", &self.url).finish_non_exhaustive()
-    }
 }
 
 /// What media is asked to do.
@@ -108,6 +98,8 @@ pub enum Command {
         call: CallId,
         offer: Box<sdp::Offer>,
         plan: sdp::Plan,
+        /// STUN and TURN servers that the caller names; [`IceSettings::caller_servers`] says which are used.
+        servers: Vec<IceServer>,
     },
     AddCandidate {
         call: CallId,

@@ -13,6 +13,7 @@ mod candidate;
 mod codec;
 mod description;
 mod guard;
+mod ice_server;
 mod lines;
 mod plan;
 mod refusal;
@@ -24,6 +25,7 @@ pub use answer::{AnswerError, LocalTransport};
 pub use candidate::{Candidate, CandidateKind};
 pub use codec::{CallerTrack, Codec};
 pub use guard::{Direction, Fingerprint, MediaKind, MediaSection, Offer, SdpReject, guard_offer};
+pub use ice_server::{BadIceUrl, CallerServers, IceHost, IceLogin, IceServer, IceService, IceUrl};
 pub use plan::{AudioPlan, NoCommonCodec, Plan, PlannedSection, VideoPlan, plan};
 pub use remote_answer::{RemoteAnswer, guard_answer};
 

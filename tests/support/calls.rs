@@ -85,7 +85,7 @@ impl Gateway {
             .await;
         let offer = sdp::guard_offer(offer).expect("the guard takes the offer");
         let plan = sdp::plan(&offer, &streams).expect("a codec in common");
-        self.media.send(Command::OpenPeer { call, offer: Box::new(offer), plan }).await;
+        self.media.send(Command::OpenPeer { call, offer: Box::new(offer), plan, servers: Vec::new() }).await;
     }
 
     pub async fn secured(&mut self, call: CallId) {

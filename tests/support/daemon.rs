@@ -38,10 +38,16 @@ impl Daemon {
 
     /// Starts it with these variables in its environment too.
     pub fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_callgate"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_callgate"));
+        command.envs(environment.iter().copied());
+        Self::spawn(command, arguments)
+    }
+
+    /// Starts it by a command that runs `callgate` with the arguments that follow.
+    pub fn spawn(mut command: Command, arguments: &[&str]) -> Self {
+        let mut child = command
             .args(["--log", "json", "-v"])
             .args(arguments)
-            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -214,6 +214,7 @@ impl Watcher {
             relays: vec![gate.relay.clone()],
             cipher: Cipher::Nip44,
             rings: PATIENCE,
+            shared: Vec::new(),
             media: CallerSettings { video: true, audio: true, units: Some(units), ..CallerSettings::default() },
         };
         let (dialled, events) = dial(settings).await.expect("it dials");

@@ -124,7 +124,7 @@ fn a_call_that_all_goes_well_for() {
     let actions = call.handle(START.plus(1), Input::SourceReady(picture()));
     let offer = sdp::guard_offer(GOOD_SDP).unwrap();
     let plan = sdp::plan(&offer, &picture()).unwrap();
-    assert_eq!(actions, [Action::OpenPeer { offer: Box::new(offer), plan }]);
+    assert_eq!(actions, [Action::OpenPeer { offer: Box::new(offer), plan, servers: Vec::new() }]);
 
     let actions = call.handle(START.plus(2), Input::AnswerReady("answer".into()));
     let answer = Answer::accepting("answer".into(), START.unix_seconds());

@@ -17,6 +17,7 @@ use super::{CallerCommand, CallerEvent, CallerSettings, CallerStats, Received, o
 use crate::media::certificate::Certificate;
 use crate::media::peer::connection::{Connection, Dtls, fault};
 use crate::media::peer::outgoing::{Format, SourcePad, flush};
+use crate::media::servers::{self, Servers};
 use crate::media::{PeerError, Teardown, TrackStats};
 use crate::sdp::{Candidate, Fingerprint, RemoteAnswer};
 
@@ -51,7 +52,8 @@ pub(super) async fn run(
 ) {
     let fingerprint = certificate.fingerprint();
     let to_task = events.clone();
-    let assembled = tokio::task::spawn_blocking(move || assemble(settings, certificate, to_task)).await;
+    let servers = servers::find(&settings.ice, &[]).await;
+    let assembled = tokio::task::spawn_blocking(move || assemble(settings, servers, certificate, to_task)).await;
     let mut calling = match assembled.unwrap_or_else(|_| Err(fault("the caller's making was cut short"))) {
         Ok(calling) => calling,
         Err(error) => {
@@ -79,6 +81,7 @@ pub(super) async fn run(
 /// Blocks.
 fn assemble(
     settings: CallerSettings,
+    servers: Servers,
     certificate: Arc<Certificate>,
     events: mpsc::Sender<CallerEvent>,
 ) -> Result<Calling, PeerError> {
@@ -87,7 +90,7 @@ fn assemble(
         Some(path) => Some(Arc::new(Recording::open(path, tracks)?)),
         None => None,
     };
-    let connection = Connection::build(&settings.ice, certificate)?;
+    let connection = Connection::build(&settings.ice, servers, certificate)?;
     let jitter = u32::try_from(settings.jitter.as_millis()).unwrap_or(u32::MAX);
     connection.webrtcbin.set_property("latency", jitter);
     if jitter > 0 {

@@ -11,6 +11,7 @@ use super::connection::{Connection, fault};
 use super::incoming::Incoming;
 use super::outgoing::{Format, SourcePad};
 use super::task::Running;
+use crate::media::servers::Servers;
 use crate::media::{Event, IceSettings, PeerError};
 use crate::sdp::{AudioPlan, Candidate, CandidateKind, Direction, LocalTransport, PlannedSection, VideoPlan};
 
@@ -27,8 +28,8 @@ pub(super) struct Parts {
 ///
 /// # Errors
 /// [`PeerError::GStreamer`]; what was built by then is taken down.
-pub(super) fn assemble(setup: PeerSetup) -> Result<Parts, PeerError> {
-    let connection = Connection::build(&setup.ice, setup.certificate.clone())?;
+pub(super) fn assemble(setup: PeerSetup, servers: Servers) -> Result<Parts, PeerError> {
+    let connection = Connection::build(&setup.ice, servers, setup.certificate.clone())?;
     let incoming = Arc::new(Incoming::default());
     incoming.attach(&connection.webrtcbin);
     let requests = Arc::new(AtomicU64::new(0));

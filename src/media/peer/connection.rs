@@ -15,7 +15,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::goodbye;
 use super::resend::KEPT;
 use crate::media::certificate::{Certificate, fingerprint_of};
-use crate::media::{IceSettings, PeerError, Teardown, TurnServer, teardown};
+use crate::media::servers::Servers;
+use crate::media::{IceSettings, PeerError, Teardown, teardown};
 use crate::sdp::{Candidate, Fingerprint};
 
 /// `webrtcbin` answers within milliseconds, the first of a process within 200 ms of computing: plugins load, and GStreamer makes a certificate
@@ -144,7 +145,11 @@ impl Connection {
     ///
     /// # Errors
     /// [`PeerError::GStreamer`] when an element is missing.
-    pub(in crate::media) fn build(ice: &IceSettings, certificate: Arc<Certificate>) -> Result<Self, PeerError> {
+    pub(in crate::media) fn build(
+        ice: &IceSettings,
+        servers: Servers,
+        certificate: Arc<Certificate>,
+    ) -> Result<Self, PeerError> {
         let pipeline = gst::Pipeline::new();
         // The same clock and base time as in the hubs' pipelines: a buffer's PTS means the same moment in all of them.
         pipeline.use_clock(Some(&gst::SystemClock::obtain()));
@@ -158,12 +163,12 @@ impl Connection {
         let report = Arc::new(report);
         let (found, candidates) = mpsc::channel(MAX_CANDIDATES);
         let arrivals = Arc::new(Arrivals::new());
-        configure_ice(&webrtcbin, ice, &report)?;
+        configure_ice(&webrtcbin, ice, &servers, &report)?;
         watch_elements(&webrtcbin, certificate, &arrivals)?;
         watch_ice(&webrtcbin, &report, found);
         watch_bus(&pipeline, &report);
         pipeline.add(&webrtcbin).map_err(|_| fault("webrtcbin cannot be added"))?;
-        let asks_servers = !ice.stun.is_empty() || !ice.turn.is_empty();
+        let asks_servers = servers.are_asked();
         Ok(Self { pipeline, webrtcbin, progress, report, candidates, arrivals, asks_servers, closing: false })
     }
 
@@ -349,6 +354,7 @@ fn description(kind: WebRTCSDPType, text: &str) -> Result<WebRTCSessionDescripti
 fn configure_ice(
     webrtcbin: &gst::Element,
     settings: &IceSettings,
+    servers: &Servers,
     report: &Arc<watch::Sender<Progress>>,
 ) -> Result<(), PeerError> {
     let object =
@@ -383,46 +389,18 @@ fn configure_ice(
             return Err(fault("an address of ice.bind is not local"));
         }
     }
-    // webrtcbin keeps one STUN server.
-    if let Some(server) = settings.stun.first() {
-        webrtcbin.set_property("stun-server", with_slashes(server, "stun:"));
+    if settings.relay_only {
+        webrtcbin.set_property_from_str("ice-transport-policy", "relay");
     }
-    for server in &settings.turn {
-        if !webrtcbin.emit_by_name::<bool>("add-turn-server", &[&turn_uri(server)]) {
+    if let Some(server) = &servers.stun {
+        webrtcbin.set_property("stun-server", server);
+    }
+    for server in &servers.turn {
+        if !webrtcbin.emit_by_name::<bool>("add-turn-server", &[server]) {
             return Err(fault("a TURN server was refused"));
         }
     }
     Ok(())
-}
-
-/// `stun:host:port` as GStreamer wants it: `stun://host:port`.
-fn with_slashes(url: &str, scheme: &str) -> String {
-    match url.strip_prefix(scheme) {
-        Some(rest) if !rest.starts_with("//") => format!("{scheme}//{rest}"),
-        _ => url.to_owned(),
-    }
-}
-
-/// `turn:host:port` with credentials, as GStreamer wants it. Never to be logged.
-fn turn_uri(server: &TurnServer) -> String {
-    let (scheme, rest) = server.url.split_once(':').unwrap_or(("turn", &server.url));
-    let rest = rest.trim_start_matches('/');
-    // Without a transport libnice would also open TCP connections to the server, which costs a second of gathering.
-    let transport = if rest.contains('?') || scheme == "turns" { "" } else { "?transport=udp" };
-    format!("{scheme}://{}:{}@{rest}{transport}", percent(&server.username), percent(&server.credential))
-}
-
-/// Percent-encodes everything but letters and digits (RFC 3986, section 2.1).
-fn percent(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }
 
 /// Sets what elements within `webrtcbin` need, as they appear.
@@ -538,24 +516,4 @@ fn watch_bus(pipeline: &gst::Pipeline, report: &Arc<watch::Sender<Progress>>) {
 fn of_received_payload(message: &gst::Message) -> bool {
     let Some(element) = message.src().and_then(|source| source.downcast_ref::<gst::Element>()) else { return false };
     element.factory().is_some_and(|factory| matches!(factory.name().as_str(), "rtpptdemux" | "rtpjitterbuffer"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn turn_credentials_are_percent_encoded() {
-        let server =
-            TurnServer { url: "turn:turn.example:3478".into(), username: "1:a".into(), credential: "b/+=".into() };
-        assert_eq!(turn_uri(&server), "turn://1%3Aa:b%2F%2B%3D@turn.example:3478?transport=udp");
-        let tls = TurnServer { url: "turns:turn.example:5349?transport=tcp".into(), ..server };
-        assert_eq!(turn_uri(&tls), "turns://1%3Aa:b%2F%2B%3D@turn.example:5349?transport=tcp");
-    }
-
-    #[test]
-    fn a_stun_address_gets_slashes() {
-        assert_eq!(with_slashes("stun:stun.example:3478", "stun:"), "stun://stun.example:3478");
-        assert_eq!(with_slashes("stun://stun.example:3478", "stun:"), "stun://stun.example:3478");
-    }
 }

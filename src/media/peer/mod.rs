@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::certificate::Certificate;
 use super::hub::Lease;
 use super::{CallId, Event, IceSettings, Teardown};
-use crate::sdp::{Candidate, Offer, Plan};
+use crate::sdp::{Candidate, IceServer, Offer, Plan};
 
 pub(super) use warm_up::warm_up;
 
@@ -32,6 +32,8 @@ pub(super) struct PeerSetup {
     pub(super) call: CallId,
     pub(super) offer: Box<Offer>,
     pub(super) plan: Plan,
+    /// Those that the caller names.
+    pub(super) servers: Vec<IceServer>,
     pub(super) ice: IceSettings,
     pub(super) certificate: Arc<Certificate>,
     /// Keeps the line's source open.

@@ -16,7 +16,7 @@ use super::rtcp::Feedback;
 use super::{PeerSetup, answer};
 use crate::media::hub::Tap;
 use crate::media::tap::{RtpFields, TapSettings, Track};
-use crate::media::{Event, PeerError, PeerStats, Teardown, TrackStats};
+use crate::media::{Event, PeerError, PeerStats, Teardown, TrackStats, servers};
 use crate::sdp::Candidate;
 
 /// Between two statistics.
@@ -49,8 +49,9 @@ pub(super) async fn run(
     stop: CancellationToken,
 ) -> Teardown {
     let (call, events) = (setup.call, setup.events.clone());
+    let servers = servers::find(&setup.ice, &setup.servers).await;
     // State changes and plugin loading block.
-    let running = match tokio::task::spawn_blocking(move || answer::assemble(setup)).await {
+    let running = match tokio::task::spawn_blocking(move || answer::assemble(setup, servers)).await {
         Ok(Ok(parts)) => Ok(Running {
             setup: parts.setup,
             connection: parts.connection,

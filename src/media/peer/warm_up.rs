@@ -7,6 +7,7 @@ use gst_webrtc::WebRTCSDPType;
 use super::connection::Connection;
 use super::outgoing::{Format, SourcePad};
 use crate::media::certificate::Certificate;
+use crate::media::servers::Servers;
 use crate::media::tap::Track;
 use crate::media::{IceSettings, PeerError};
 
@@ -22,7 +23,7 @@ a=fingerprint:sha-256 00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:0
 /// [`PeerError::GStreamer`]: then no call can be answered either.
 pub(in crate::media) async fn warm_up(certificate: Arc<Certificate>) -> Result<(), PeerError> {
     let ice = IceSettings { bind: vec![std::net::Ipv4Addr::LOCALHOST.into()], ..IceSettings::default() };
-    let mut connection = Connection::build(&ice, certificate)?;
+    let mut connection = Connection::build(&ice, Servers::default(), certificate)?;
     let answered = answer(&mut connection).await;
     connection.close(false, || {}).await;
     answered
@@ -49,7 +50,7 @@ mod tests {
     async fn no_packet_of_an_answered_call_waits_for_its_time() {
         crate::media::init().unwrap();
         let certificate = Arc::new(Certificate::make().unwrap());
-        let mut connection = Connection::build(&IceSettings::default(), certificate).unwrap();
+        let mut connection = Connection::build(&IceSettings::default(), Servers::default(), certificate).unwrap();
         answer(&mut connection).await.unwrap();
         let bin = connection.webrtcbin.clone().downcast::<gst::Bin>().unwrap();
         let waits: Vec<bool> = bin
