@@ -129,6 +129,7 @@ pub async fn dial(settings: DialSettings) -> Result<(Dialled, mpsc::Receiver<Dia
         relays: settings.relays,
         keys: vec![settings.keys.clone()],
         memory: std::sync::Arc::new(signaling::memory::Forgetful::default()),
+        door: std::sync::Arc::new(OnlyThem(settings.to)),
     })
     .await?;
     let (peer, media) = caller::start(settings.media)?;
@@ -149,6 +150,15 @@ pub async fn dial(settings: DialSettings) -> Result<(Dialled, mpsc::Receiver<Dia
     };
     let task = tokio::spawn(dialling.run(peer, media, incoming, hang_up.clone()));
     Ok((Dialled { hang_up, task }, told))
+}
+
+/// Only the one whom we call is expected.
+struct OnlyThem(PublicKey);
+
+impl signaling::Door for OnlyThem {
+    fn is_open(&self, caller: &PublicKey, _line: &PublicKey) -> bool {
+        *caller == self.0
+    }
 }
 
 fn new_session() -> SessionId {
