@@ -226,6 +226,48 @@ fn a_new_key_is_kept_in_its_file_and_only_its_public_half_is_told() {
 }
 
 #[test]
+fn a_key_is_encrypted_into_another_file_and_runs_a_line_with_its_passphrase() {
+    let place = Place::new();
+    let npub = place.keys.public_key().to_bech32().unwrap();
+    place.write("pass", "hunter2 battery staple\n");
+
+    let made = place.run(&["keys", "encrypt", "door.nsec", "--out", "door.ncryptsec", "--passphrase", "file:pass"]);
+
+    assert!(made.code == 0 && made.out.contains(&npub), "{made:?}");
+    let text = fs::read_to_string(place.path("door.ncryptsec")).unwrap();
+    assert!(text.starts_with("ncryptsec1"));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(fs::metadata(place.path("door.ncryptsec")).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    let show = ["keys", "show", "door.ncryptsec", "--passphrase", "env:PASS"];
+    let shown = place.run_with(&show, &[("PASS", "hunter2 battery staple")]);
+    assert!(shown.code == 0 && shown.out.contains(&npub), "{shown:?}");
+    let wrong = place.run_with(&show, &[("PASS", "hunter2 battery stable")]);
+    assert_eq!((wrong.code, wrong.err.as_str()), (66, "door.ncryptsec: the passphrase is not that of this key\n"));
+    let bare = place.run(&["keys", "show", "door.ncryptsec"]);
+    assert_eq!((bare.code, bare.err.as_str()), (64, "--passphrase: is needed: there is no terminal to ask at\n"));
+    let shown = place.run(&["keys", "show", "door.ncryptsec", "--passphrase", "hunter2 battery staple"]);
+    assert_eq!(shown.code, 64, "{shown:?}");
+    let again = place.run(&["keys", "encrypt", "door.nsec", "--out", "door.ncryptsec", "--passphrase", "file:pass"]);
+    assert_eq!((again.code, again.err.as_str()), (73, "door.ncryptsec exists already, and is left as it is\n"));
+
+    // When a line has the encrypted file and a credential of systemd's
+    let text = fs::read_to_string(place.path("callgate.toml")).unwrap();
+    let text = text.replace("\"door.nsec\"", "\"door.ncryptsec\"\nkey_passphrase = \"credential:pass\"");
+    place.write("callgate.toml", &text);
+    let credentials = place.folder.path().to_str().unwrap().to_owned();
+    let lines = ["lines", "-c", "callgate.toml", "--json"];
+    let shown = place.run_with(&lines, &[("CREDENTIALS_DIRECTORY", &credentials)]);
+    assert_eq!(shown.json()["lines"][0]["npub"], npub, "{shown:?}");
+    let check = place.run(&["check", "-c", "callgate.toml"]);
+    let told =
+        "line \"door\": key_passphrase: systemd gave this process no credentials: add LoadCredential= to its unit\n";
+    assert!(check.code == 2 && check.err.ends_with(told), "{check:?}");
+}
+
+#[test]
 fn a_key_can_be_told_with_its_relays() {
     let place = Place::new();
     let shown = place.run(&["keys", "show", "door.nsec", "--relay", "wss://relay.example.com", "--json"]).json();

@@ -27,6 +27,9 @@ impl Folder {
         folder.write("open.nsec", NSEC, 0o644);
         folder.write("public.nsec", NPUB, 0o600);
         folder.write("locked.nsec", "ncryptsec1qgg9947rlpvqu76pj5ecreduf9jxhselq2nae2kghhvd5g7dgjtcxfqtd67p9m0w57lspw8gsq6yphnm8623nsl8xn9j4jdzz84zm3frztj3z7s35vpzmqf6ksu8r89qk5z2zxfmu5gv8th8wclt0h4p", 0o600);
+        folder.write("torn.nsec", "ncryptsec1qgg9947rlpvqu76pj5ecreduf9jxhselq2nae2kghhvd5g7dgjtcx", 0o600);
+        folder.write("locked.pass", "nostr\n", 0o600);
+        folder.write("wrong.pass", "hunter2\n", 0o600);
         folder.write("junk.nsec", "hunter2", 0o600);
         folder.write("turn.secret", "hunter2-turn\n", 0o600);
         folder.write("api.token", "hunter2-token-of-the-api\n", 0o600);
@@ -356,7 +359,7 @@ fn each_mistake_gets_one_clear_line() {
         ),
         (
             door("key_file = \"junk.nsec\""),
-            "callgate.toml:8: line \"door\": key_file: junk.nsec holds no secret key: one line with nsec1... or 64 hex digits is expected",
+            "callgate.toml:8: line \"door\": key_file: junk.nsec holds no secret key: one line with nsec1..., ncryptsec1... or 64 hex digits is expected",
         ),
         (
             door("key_file = \"public.nsec\""),
@@ -364,7 +367,31 @@ fn each_mistake_gets_one_clear_line() {
         ),
         (
             door("key_file = \"locked.nsec\""),
-            "callgate.toml:8: line \"door\": key_file: locked.nsec holds an encrypted key (ncryptsec), which is not in this version of callgate",
+            "callgate.toml:8: line \"door\": key_file: locked.nsec holds an encrypted key (ncryptsec): say with key_passphrase where its passphrase is",
+        ),
+        (
+            door("key_file = \"locked.nsec\"\nkey_passphrase = \"file:wrong.pass\""),
+            "callgate.toml:8: line \"door\": key_file: locked.nsec: the passphrase is not that of this key",
+        ),
+        (
+            door("key_file = \"locked.nsec\"\nkey_passphrase = \"hunter2\""),
+            "callgate.toml:9: line \"door\": key_passphrase: must be \"file:PATH\", \"env:NAME\" or \"credential:NAME\": where the passphrase is, not the passphrase itself",
+        ),
+        (
+            door("key_file = \"locked.nsec\"\nkey_passphrase = \"env:CALLGATE_TEST_UNSET\""),
+            "callgate.toml:9: line \"door\": key_passphrase: the environment has no variable CALLGATE_TEST_UNSET",
+        ),
+        (
+            door("key_file = \"locked.nsec\"\nkey_passphrase = \"file:absent.pass\""),
+            "callgate.toml:9: line \"door\": key_passphrase: no such file in FOLDER",
+        ),
+        (
+            door("key_file = \"locked.nsec\"\nkey_passphrase = \"file:empty\""),
+            "callgate.toml:9: line \"door\": key_passphrase: is empty",
+        ),
+        (
+            door("key_file = \"torn.nsec\"\nkey_passphrase = \"file:locked.pass\""),
+            "callgate.toml:8: line \"door\": key_file: torn.nsec holds no secret key: one line with nsec1..., ncryptsec1... or 64 hex digits is expected",
         ),
         #[cfg(unix)]
         (
@@ -501,6 +528,30 @@ fn entries_may_end_and_those_of_a_line_replace_what_all_lines_allow_and_add_to_w
     assert_eq!(door.access.deny, [two].into_iter().collect());
     assert_eq!(yard.access.access, listed(&[(known, Some(night))]));
     assert_eq!(yard.access.deny, [two, three].into_iter().collect());
+}
+
+#[test]
+fn an_encrypted_key_is_opened_with_the_lines_passphrase_or_the_common_one() {
+    // NIP-49's own example
+    let folder = Folder::new();
+    let opened = Keys::parse("3501454135014541350145413501453fefb02227e449e57cf4d3a3ce05378683").unwrap();
+    let common = HEAD.to_owned() + "key_passphrase = \"file:locked.pass\"\n";
+    let of_line = |text: &str| folder.read(text).unwrap().lines[0].key.clone();
+
+    let door = DOOR.to_owned() + "key_file = \"locked.nsec\"\n";
+    assert_eq!(of_line(&format!("{common}{door}")), LineKey::Given(opened.clone()));
+    let own = door.clone() + "key_passphrase = \"file:locked.pass\"\n";
+    let wrong = HEAD.to_owned() + "key_passphrase = \"file:wrong.pass\"\n";
+    assert_eq!(of_line(&format!("{wrong}{own}")), LineKey::Given(opened.clone()));
+
+    // The key that is kept in the data folder may be encrypted where it lies
+    fs::create_dir_all(folder.path("data/keys")).unwrap();
+    folder.write("data/keys/door.nsec", &fs::read_to_string(folder.path("locked.nsec")).unwrap(), 0o600);
+    assert_eq!(of_line(&format!("{common}{DOOR}")), LineKey::Given(opened));
+
+    // Where no key is encrypted, nobody looks for the passphrase.
+    let unused = HEAD.to_owned() + "key_passphrase = \"file:absent.pass\"\n";
+    assert!(folder.read(&format!("{unused}{DOOR}").replace("\"door\"", "\"yard\"")).is_ok());
 }
 
 #[test]

@@ -8,9 +8,9 @@ use nostr::{Keys, PublicKey, RelayUrl};
 use tokio::time::Instant;
 
 use super::ice::IceArgs;
+use super::passphrase::PassphraseArg;
 use super::progress::Show;
 use super::{Exit, Failure, Outcome, arguments};
-use crate::config::read_key_file;
 use crate::gateway::{DialEnd, DialEvent, DialSettings, dial};
 use crate::media::IceSettings;
 use crate::media::caller::{CallerSettings, Recorded};
@@ -26,6 +26,8 @@ pub struct CallArgs {
     /// The key file to call with; a key made for this call when absent
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
+    #[command(flatten)]
+    pub passphrase: PassphraseArg,
     /// Hangs up after so many seconds of media; without it, when interrupted
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub seconds: Option<u32>,
@@ -79,7 +81,7 @@ impl CallArgs {
             callee: arguments::public_key("NPUB", &self.npub)?,
             relays: arguments::relays("--relay", &self.relays)?,
             keys: match &self.key {
-                Some(path) => read_key_file(path)?,
+                Some(path) => self.passphrase.open(path)?,
                 None => Keys::generate(),
             },
             cipher: match self.alg {

@@ -1,4 +1,4 @@
-//! `callgate keys`: makes a key, or shows its public half. A secret key is never printed.
+//! `callgate keys`: makes a key, shows its public half, or encrypts it. A secret key is never printed.
 
 use std::path::PathBuf;
 
@@ -6,9 +6,10 @@ use clap::{Args, Subcommand};
 use nostr::Keys;
 use nostr::nips::nip19::{Nip19Profile, ToBech32 as _};
 
+use super::passphrase::PassphraseArg;
 use super::text::say;
 use super::{Exit, Outcome, arguments};
-use crate::config::{create_key_file, read_key_file};
+use crate::config::{create_key_file, encrypt_key_file, read_key_file};
 
 #[derive(Debug, Args)]
 pub struct KeysArgs {
@@ -33,6 +34,20 @@ pub enum KeysCommand {
         /// A relay where the key can be reached; adds an nprofile, which says so
         #[arg(long = "relay", value_name = "URL")]
         relays: Vec<String>,
+        #[command(flatten)]
+        passphrase: PassphraseArg,
+        /// Prints JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Writes the key of a file, encrypted with a passphrase (NIP-49), to another: what to keep where others may read it
+    Encrypt {
+        file: PathBuf,
+        /// The file to make
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        #[command(flatten)]
+        passphrase: PassphraseArg,
         /// Prints JSON
         #[arg(long)]
         json: bool,
@@ -42,7 +57,13 @@ pub enum KeysCommand {
 pub(super) fn keys(args: &KeysArgs) -> Outcome {
     match &args.command {
         KeysCommand::New { out, json } => show(&create_key_file(out)?, &[], *json),
-        KeysCommand::Show { file, relays, json } => show(&read_key_file(file)?, relays, *json),
+        KeysCommand::Show { file, relays, passphrase, json } => show(&passphrase.open(file)?, relays, *json),
+        KeysCommand::Encrypt { file, out, passphrase, json } => {
+            // One that is encrypted already has a passphrase, which this one is not.
+            let keys = read_key_file(file)?;
+            encrypt_key_file(&keys, &passphrase.choose()?, out)?;
+            show(&keys, &[], *json)
+        }
     }
 }
 

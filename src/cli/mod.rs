@@ -13,6 +13,7 @@ mod invites;
 mod keys;
 mod lines;
 mod link;
+mod passphrase;
 mod progress;
 mod qr;
 mod run;
@@ -67,7 +68,7 @@ pub enum Command {
     Call(CallArgs),
     /// Checks a configuration, without opening a port
     Check(CheckArgs),
-    /// Makes a key, or shows its public half
+    /// Makes a key, shows its public half, or encrypts it
     Keys(KeysArgs),
     /// Shows the lines of a configuration, and what they are doing if the gateway runs
     Lines(LinesArgs),

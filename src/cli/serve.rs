@@ -6,12 +6,11 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::link::page_link;
+use super::passphrase::PassphraseArg;
 use super::run::line_ready;
 use super::text::say;
 use super::{Exit, Failure, Outcome, arguments, daemon, qr_code};
-use crate::config::{
-    self, Access, AccessPolicy, Config, DEFAULT_IDLE, Http, Line, LineKey, Refuse, Secret, read_key_file,
-};
+use crate::config::{self, Access, AccessPolicy, Config, DEFAULT_IDLE, Http, Line, LineKey, Refuse, Secret};
 use crate::endpoint::Endpoint;
 
 #[derive(Debug, Args)]
@@ -36,6 +35,8 @@ pub struct ServeArgs {
     /// The file with the line's secret key; kept under the data folder when absent
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
+    #[command(flatten)]
+    pub passphrase: PassphraseArg,
     /// What the line is called
     #[arg(long, default_value = "camera")]
     pub name: String,
@@ -66,7 +67,7 @@ impl ServeArgs {
             None => usual_data_dir().ok_or_else(|| usage("--data-dir", &"is missing, and there is no home folder"))?,
         };
         let key = match &self.key {
-            Some(path) => LineKey::Given(read_key_file(path)?),
+            Some(path) => LineKey::Given(self.passphrase.open(path)?),
             None => LineKey::kept(&data_dir, &name)?,
         };
         let mut config = Config::new(data_dir);

@@ -1,5 +1,6 @@
 //! From a document to a [`Config`].
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -12,8 +13,9 @@ use toml::de::DeTable;
 
 use super::reader::{Document, MAX_CONFIG_BYTES, Table, Value};
 use super::{
-    Config, ConfigError, ConfigErrors, DEFAULT_IDLE, Doubt, Http, Ice, Limits, Line, LineKey, Nostr, Place, Problem,
-    Secret, Turn, read_key_file, read_secret_file, read_token_file, scalar, schema,
+    Config, ConfigError, ConfigErrors, DEFAULT_IDLE, Doubt, Http, Ice, KeyError, Limits, Line, LineKey, Nostr,
+    PassphraseSource, Place, Problem, Secret, Turn, open_key_file, read_key_file, read_secret_file, read_token_file,
+    scalar, schema,
 };
 use crate::call::{Access, AccessPolicy, Listed, Millis, Refuse};
 use crate::endpoint::Endpoint;
@@ -68,11 +70,14 @@ fn top<'a>(doc: &'a Document<'a>, values: &'a DeTable<'a>) -> Option<Config> {
         }
         Some(path)
     });
-    let nostr = match top.get("nostr") {
-        Some(value) => value.table(&schema::NOSTR).map(|table| nostr(&table)),
+    let (nostr, passphrase) = match top.get("nostr") {
+        Some(value) => match value.table(&schema::NOSTR) {
+            Some(table) => (Some(nostr(&table)), Passphrase::of(&table)),
+            None => (None, None),
+        },
         None => {
             top.refuse("nostr", Problem::NoRelay);
-            None
+            (None, None)
         }
     };
     let access = top.get("access").and_then(|value| value.table(&schema::ACCESS));
@@ -83,7 +88,9 @@ fn top<'a>(doc: &'a Document<'a>, values: &'a DeTable<'a>) -> Option<Config> {
     let ice = ice.map(|table| ice_of(&table, limits.calls)).unwrap_or_default();
     let http = top.get("http").and_then(|value| value.table(&schema::HTTP)).and_then(|table| http(&table));
     let lines = match top.get("line") {
-        Some(value) => lines(&value, data_dir.as_deref(), &access),
+        Some(value) => {
+            lines(&value, Usual { data_dir: data_dir.as_deref(), access: &access, passphrase: passphrase.as_ref() })
+        }
         None => {
             top.refuse("line", Problem::NoLine);
             Vec::new()
@@ -238,11 +245,44 @@ fn http(table: &Table<'_>) -> Option<Http> {
 fn secret_file(value: &Value<'_>, read: fn(&Path) -> Result<Secret, Problem>) -> Option<Secret> {
     let path = value.path()?;
     let secret = read(&path).map_err(|problem| value.refuse(problem)).ok()?;
-    // Secrets that an orchestrator mounts are often readable by all inside a container: told, not refused.
-    if fs::metadata(&path).is_ok_and(|metadata| super::key::is_open_to_others(&metadata)) {
-        value.warn(Doubt::OpenToOthers(path));
-    }
+    warn_if_open_to_others(value, Some(&path));
     Some(secret)
+}
+
+/// Secrets that an orchestrator mounts are often readable by all inside a container: told, not refused.
+fn warn_if_open_to_others(value: &Value<'_>, path: Option<&Path>) {
+    if let Some(path) = path
+        && fs::metadata(path).is_ok_and(|metadata| super::key::is_open_to_others(&metadata))
+    {
+        value.warn(Doubt::OpenToOthers(path.to_owned()));
+    }
+}
+
+/// A `key_passphrase`: read when an encrypted key is met, and once.
+struct Passphrase<'a> {
+    value: Value<'a>,
+    /// None when what is written was refused.
+    source: Option<PassphraseSource>,
+    read: OnceCell<Option<Secret>>,
+}
+
+impl<'a> Passphrase<'a> {
+    fn of(table: &Table<'a>) -> Option<Self> {
+        let value = table.get("key_passphrase")?;
+        let source = value.passphrase_source();
+        Some(Self { value, source, read: OnceCell::new() })
+    }
+
+    /// None after an error was reported.
+    fn get(&self) -> Option<&Secret> {
+        let read = || {
+            let source = self.source.as_ref()?;
+            let secret = source.read().map_err(|problem| self.value.refuse(problem)).ok();
+            warn_if_open_to_others(&self.value, source.file());
+            secret
+        };
+        self.read.get_or_init(read).as_ref()
+    }
 }
 
 /// What lines before this one have taken.
@@ -254,7 +294,15 @@ struct Seen {
     keys: Vec<(String, PublicKey)>,
 }
 
-fn lines(value: &Value<'_>, data_dir: Option<&Path>, usual: &AccessWords) -> Vec<Line> {
+/// What a line goes by when it does not say otherwise.
+#[derive(Clone, Copy)]
+struct Usual<'a, 'd> {
+    data_dir: Option<&'a Path>,
+    access: &'a AccessWords,
+    passphrase: Option<&'a Passphrase<'d>>,
+}
+
+fn lines(value: &Value<'_>, usual: Usual<'_, '_>) -> Vec<Line> {
     let Some(tables) = value.list_as("written [[line]], once for each line") else { return Vec::new() };
     if tables.is_empty() {
         value.refuse(Problem::NoLine);
@@ -268,14 +316,14 @@ fn lines(value: &Value<'_>, data_dir: Option<&Path>, usual: &AccessWords) -> Vec
             None => format!("line #{}: ", index + 1),
         };
         let Some(table) = value.table_called(&schema::LINE, label) else { continue };
-        if let Some(line) = line(&table, data_dir, usual, &mut seen) {
+        if let Some(line) = line(&table, usual, &mut seen) {
             lines.push(line);
         }
     }
     lines
 }
 
-fn line(table: &Table<'_>, data_dir: Option<&Path>, usual: &AccessWords, seen: &mut Seen) -> Option<Line> {
+fn line(table: &Table<'_>, usual: Usual<'_, '_>, seen: &mut Seen) -> Option<Line> {
     let name = table.require("name").and_then(|value| {
         let name = value.parse(scalar::parse_line_name)?;
         // File names may not tell upper from lower case.
@@ -285,10 +333,10 @@ fn line(table: &Table<'_>, data_dir: Option<&Path>, usual: &AccessWords, seen: &
         }
         Some(name)
     });
-    let key = line_key(table, name.as_deref(), data_dir, seen);
+    let key = line_key(table, name.as_deref(), usual, seen);
     let play =
         table.require("play").and_then(|value| value.parse(|text| text.parse::<Endpoint>().map_err(Problem::Endpoint)));
-    let own = access_of(table);
+    let (own, usual) = (access_of(table), usual.access);
     let keep_warm = table.get("keep_warm").and_then(|value| value.flag()).unwrap_or(false);
     let idle = table.get("idle").and_then(|value| value.parse(scalar::duration)).unwrap_or(DEFAULT_IDLE);
     let allow = own.allow.or_else(|| usual.allow.clone());
@@ -306,7 +354,8 @@ fn line(table: &Table<'_>, data_dir: Option<&Path>, usual: &AccessWords, seen: &
 }
 
 /// The key in `key_file`, or in the data folder, or the place where it is to be made.
-fn line_key(table: &Table<'_>, name: Option<&str>, data_dir: Option<&Path>, seen: &mut Seen) -> Option<LineKey> {
+fn line_key(table: &Table<'_>, name: Option<&str>, usual: Usual<'_, '_>, seen: &mut Seen) -> Option<LineKey> {
+    let own = Passphrase::of(table);
     let value = table.get("key_file");
     let refuse = |problem| match &value {
         Some(value) => value.refuse(problem),
@@ -314,7 +363,13 @@ fn line_key(table: &Table<'_>, name: Option<&str>, data_dir: Option<&Path>, seen
     };
     let read = match &value {
         Some(value) => read_key_file(&value.path()?).map(LineKey::Given),
-        None => LineKey::kept(data_dir?, name?),
+        None => LineKey::kept(usual.data_dir?, name?),
+    };
+    let read = match (read, own.as_ref().or(usual.passphrase)) {
+        (Err(KeyError::Encrypted(path)), Some(passphrase)) => {
+            open_key_file(&path, passphrase.get()?).map(LineKey::Given)
+        }
+        (read, _) => read,
     };
     let key = read.map_err(|error| refuse(error.into())).ok()?;
     // Keys that are made later differ, since names do.

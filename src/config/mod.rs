@@ -5,6 +5,7 @@
 
 mod key;
 mod load;
+mod passphrase;
 mod problem;
 mod reader;
 mod scalar;
@@ -17,8 +18,9 @@ use std::time::Duration;
 
 use nostr::RelayUrl;
 
-pub use key::{KeyError, LineKey, create_key_file, read_key_file};
+pub use key::{KeyError, LineKey, create_key_file, encrypt_key_file, open_key_file, read_key_file};
 pub use load::{load, parse};
+pub use passphrase::PassphraseSource;
 pub use problem::{ConfigError, ConfigErrors, ConfigWarning, Doubt, Place, Problem};
 pub use scalar::{parse_lifetime, parse_line_name, parse_public_key, parse_relay};
 pub use schema::{Key, Section, Since, sections};

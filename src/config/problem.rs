@@ -121,6 +121,18 @@ pub enum Problem {
     TurnUrl,
     #[error("user name and password must be 1 to 512 characters")]
     TurnLogin,
+    #[error(
+        "must be \"file:PATH\", \"env:NAME\" or \"credential:NAME\": where the passphrase is, not the passphrase itself"
+    )]
+    PassphraseSource,
+    #[error("{} holds an encrypted key (ncryptsec): say with key_passphrase where its passphrase is", .0.display())]
+    NoPassphrase(PathBuf),
+    #[error("is empty")]
+    PassphraseEmpty,
+    #[error("systemd gave this process no credentials: add LoadCredential= to its unit")]
+    NoCredentials,
+    #[error("systemd gave this process no credential {0}")]
+    NoCredential(String),
     #[error("must be an npub (npub1...) or 64 hex digits")]
     PublicKey,
     #[error("is a secret key: give its npub instead, and make a new key if others have read this file")]
@@ -163,6 +175,7 @@ impl From<KeyError> for Problem {
     fn from(error: KeyError) -> Self {
         match error {
             KeyError::Unreadable(path, kind) => Self::unreadable(&path, kind),
+            KeyError::Encrypted(path) => Self::NoPassphrase(path),
             other => Self::Key(other),
         }
     }

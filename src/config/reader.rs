@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::problem::UNTIL;
 use super::schema::{Section, Since};
 use super::secret::read_value_file;
-use super::{ConfigError, ConfigWarning, Doubt, Place, Problem, scalar};
+use super::{ConfigError, ConfigWarning, Doubt, PassphraseSource, Place, Problem, scalar};
 use crate::call::Millis;
 
 /// A configuration is a few kilobytes; what is longer is something else (`/dev/zero`).
@@ -183,6 +183,13 @@ impl<'a> Value<'a> {
             return None;
         }
         Some(self.doc.resolve(&text))
+    }
+
+    /// Read as it stands, and never for what it names: the passphrase itself is no value of the configuration.
+    pub(super) fn passphrase_source(&self) -> Option<PassphraseSource> {
+        let DeValue::String(text) = self.value else { return self.mistyped("a string") };
+        let folder = self.doc.resolve("");
+        PassphraseSource::parse(text, &folder).map_err(|problem| self.refuse(problem)).ok()
     }
 
     pub(super) fn integer(&self, range: RangeInclusive<u64>) -> Option<u64> {

@@ -49,7 +49,11 @@ pub(super) static TOP: Section = Section {
 
 pub(super) static NOSTR: Section = Section {
     header: "[nostr]",
-    keys: &[key("relays", "relays to listen on"), key("embedded_relay", "where a relay inside callgate listens")],
+    keys: &[
+        key("relays", "relays to listen on"),
+        key("embedded_relay", "where a relay inside callgate listens"),
+        key("key_passphrase", "where the passphrase of encrypted keys is"),
+    ],
 };
 
 pub(super) static ACCESS: Section = Section {
@@ -109,6 +113,7 @@ pub(super) static LINE: Section = Section {
     keys: &[
         key("name", "what the line is called"),
         key("key_file", "the file that holds the line's secret key"),
+        key("key_passphrase", "where the passphrase of the line's encrypted key is"),
         key("play", "what the caller sees and hears, such as \"rtsp://10.0.0.5/main\""),
         key("allow", "the npubs that may call this line, or \"*\""),
         later("follows_of", "whoever these keys follow"),

@@ -34,12 +34,18 @@ const MAX_VALUE_FILE_BYTES: u64 = 64 * 1024;
 /// The API's token must not be guessed: 16 characters of base64 are 96 bits.
 const MIN_TOKEN_CHARS: usize = 16;
 
-/// The trimmed text of a small file that is not empty.
-pub(super) fn read_value_file(path: &Path) -> Result<String, Problem> {
+/// The text of a small file.
+pub(super) fn read_small_file(path: &Path) -> Result<String, Problem> {
     let mut text = String::new();
     File::open(path)
         .and_then(|file| file.take(MAX_VALUE_FILE_BYTES).read_to_string(&mut text))
         .map_err(|error| Problem::unreadable(path, error.kind()))?;
+    Ok(text)
+}
+
+/// The trimmed text of a small file that is not empty.
+pub(super) fn read_value_file(path: &Path) -> Result<String, Problem> {
+    let text = read_small_file(path)?;
     let text = text.trim();
     if text.is_empty() { Err(Problem::FileEmpty(path.to_owned())) } else { Ok(text.to_owned()) }
 }
