@@ -65,7 +65,8 @@ async fn the_demos_url_leads_to_a_moving_picture_and_a_tone_in_a_browser() {
     let offered = page.counted().await.candidates;
     assert!(!offered.is_empty() && offered.iter().all(|candidate| candidate.contains(".local ")), "{offered:?}");
 
-    // Then there is a moving picture
+    // Then the gateway answers wrapped, as it was called, and there is a moving picture
+    assert_eq!(page.js("callgate.dialect").await, "wrapped");
     let before = page.decoded_frames().await;
     let first = page.picture().await;
     let stamps = page.stamps(25).await;

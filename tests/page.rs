@@ -197,8 +197,14 @@ async fn a_key_made_in_the_page_is_kept_and_can_be_replaced() {
     // When the link carries a key, it is used and not kept
     let keys = Keys::generate();
     let nsec = keys.secret_key().to_bech32().unwrap();
-    browser.open(&server.url(&format!("key={nsec}"))).await;
-    assert_eq!(browser.text("#me").await, keys.public_key().to_bech32().unwrap());
+    browser.open(&server.url(&format!("name=door&key={nsec}"))).await;
+    let invited = keys.public_key().to_bech32().unwrap();
+    assert_eq!(browser.text("#me").await, invited);
+    assert!(browser.text("#me-note").await.contains("one-time key from this link"));
+    // and is gone from the address bar, but still there when the page is loaded again
+    assert_eq!(browser.js("location.hash").await, "#name=door");
+    browser.reload().await;
+    assert_eq!(browser.text("#me").await, invited);
     browser.open(&server.url("")).await;
     assert_eq!(browser.text("#me").await, second);
 }
@@ -278,6 +284,9 @@ async fn the_page_works_as_a_file_and_asks_nobody_for_anything() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/web/dist/caller.html");
     browser.open(&format!("file://{file}#npub={}&relay=ws://127.0.0.1:9&name=driveway", npub(7))).await;
     assert_eq!(browser.text("#who").await, "driveway");
+    let nsec = Keys::generate().secret_key().to_bech32().unwrap();
+    browser.open(&format!("file://{file}#key={nsec}&name=driveway")).await;
+    assert_eq!(browser.js("location.hash").await, "#name=driveway");
     assert_eq!(browser.js("performance.getEntriesByType('resource').length").await, 0);
     assert_eq!(browser.console_errors().await, Vec::<String>::new());
 }

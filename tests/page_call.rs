@@ -22,9 +22,12 @@ use support::relay::{Behaviour, TestRelay};
 /// A browser with the page, for a call to `line`.
 async fn caller(line: &Line, more: &str) -> Browser {
     let browser = Browser::start().await;
-    let page = concat!("file://", env!("CARGO_MANIFEST_DIR"), "/web/dist/caller.html");
-    browser.open(&format!("{page}{}", line.fragment(more))).await;
+    browser.open(&format!("{}{}", page_url(), line.fragment(more))).await;
     browser
+}
+
+fn page_url() -> &'static str {
+    concat!("file://", env!("CARGO_MANIFEST_DIR"), "/web/dist/caller.html")
 }
 
 fn screenshots() -> PathBuf {
@@ -172,6 +175,15 @@ async fn a_line_that_does_not_answer_is_said_in_words_and_told_that_nobody_waits
     assert_eq!((end.content["reason"].as_str(), end.tag("session_id")), (Some("timeout"), offer.tag("session_id")));
     page.size(360, 740, true).await;
     page.screenshot(&screenshots().join("call-unanswered-phone.png")).await;
+
+    // Who came with a link reads that the invitation may be over
+    let nsec = Keys::generate().secret_key().to_bech32().unwrap();
+    page.open(&format!("{}{}", page_url(), line.fragment(&format!("&wait=1&key={nsec}")))).await;
+    assert_eq!(page.text("#hint").await, "You are invited. Press Call to see and hear it.");
+    page.click("#call").await;
+    let error = page.wait_for_js("callgate.state === 'ended' && callgate.error").await;
+    assert!(error["words"].as_str().unwrap().contains("run out, or been withdrawn"), "{error}");
+    page.screenshot(&screenshots().join("call-invitation-over-phone.png")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

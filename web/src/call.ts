@@ -165,7 +165,7 @@ function openCall({ session, relays, ring, pc: connection }: Setup, post: Post, 
     // It was taken by a relay: that a second one in another dialect is not, ends nothing.
     after(FALLBACK_MS, () => void speaker.fallBack().catch(() => {}));
     after(options.wait * 1000, () => {
-      if (!answered) finish(noAnswer(), "timeout");
+      if (!answered) finish(noAnswer(session.signer.source, post.unopened()), "timeout");
     });
   }
 
@@ -238,7 +238,7 @@ function openCall({ session, relays, ring, pc: connection }: Setup, post: Post, 
           answered = true;
           if (signal.accepted) await begin(signal.sdp);
           else {
-            refused = refusal();
+            refused = refusal(session.signer.source);
             after(DETAIL_WAIT_MS, () => finish(refused, undefined));
           }
         } else if (signal.accepted && (answered || ring !== undefined)) await negotiation.take(signal.sdp).catch(() => {});

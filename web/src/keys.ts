@@ -10,6 +10,8 @@ export interface Keys {
   /** The post of the key that is used. */
   readonly post: Post;
   readonly npub: string;
+  /** Whether the key came with a link. */
+  invited(): boolean;
   /** Uses the key of a link, or this browser's own when there is none. */
   begin(linkKey: string | undefined): void;
   /** Asks the extension for its key, when it is the chosen one and not used yet. */
@@ -23,7 +25,7 @@ const EXTENSION_LOOKS_MS = [0, 300, 1000, 3000];
 const NOTES: Record<Signer["source"], string> = {
   page: "This key is kept in this browser. Give it to the line's operator, who adds it to the line's list of callers.",
   extension: "This is your extension's key. The line's operator must have it on the line's list of callers.",
-  link: "You call with a one-time key from this link. It is an invitation: it may be good for some time only, and is gone with this tab.",
+  link: "You call with a one-time key from this link: an invitation. The key is not kept beyond this tab; to come back later, open the link again.",
 };
 
 export function openKeys(changed: () => void, trouble: (trouble: Trouble | undefined) => void): Keys {
@@ -113,6 +115,7 @@ export function openKeys(changed: () => void, trouble: (trouble: Trouble | undef
     get npub() {
       return npub;
     },
+    invited: () => post.signer.source === "link",
     begin(linkKey) {
       try {
         use(linkKey === undefined ? keySigner(storedSecret(), "page") : keySigner(readSecret(linkKey), "link"));

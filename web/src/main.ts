@@ -10,7 +10,7 @@ import { fetchLines, type Line } from "./lines.ts";
 import { openMicrophone, type Statistics } from "./peer.ts";
 import type { Ring } from "./phone.ts";
 import type { Dialect } from "./post.ts";
-import { readFragment, readLine, readTarget, type Fragment } from "./target.ts";
+import { readFragment, readLine, readTarget, takeLinkKey, type Fragment } from "./target.ts";
 import { troubleOf, type Trouble } from "./trouble.ts";
 import { openWaiting } from "./waiting.ts";
 
@@ -152,7 +152,7 @@ function otherName(): string {
 /** What stands on the stage while there is no picture. */
 function describe(): void {
   const hints: Record<State, string> = {
-    idle: lineName() === "" ? "Choose a line, or enter its npub." : "Press Call to see and hear it.",
+    idle: lineName() === "" ? "Choose a line, or enter its npub." : `${keys.invited() ? "You are invited. " : ""}Press Call to see and hear it.`,
     ringing: "is calling you",
     calling: "Ringing…",
     connecting: caller === undefined ? "It answered. Waiting for the picture…" : "Connecting…",
@@ -398,6 +398,7 @@ async function refreshLines(): Promise<void> {
 // ---- at the start
 
 function applyFragment(): void {
+  const linkKey = takeLinkKey();
   fragment = readFragment(location.hash);
   if (call !== undefined) return;
   npub.value = fragment.npub;
@@ -405,7 +406,7 @@ function applyFragment(): void {
   name = fragment.name;
   talk = fragment.talk ?? known.lines?.find((line) => line.npub === fragment.npub)?.talk;
   showTrouble(undefined);
-  keys.begin(fragment.key);
+  keys.begin(linkKey);
   describe();
 }
 

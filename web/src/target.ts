@@ -17,7 +17,6 @@ export interface Fragment {
   npub: string;
   relays: string[];
   name: string | undefined;
-  key: string | undefined;
   talk: boolean | undefined;
   iceServers: RTCIceServer[];
   /** Seconds to wait for an answer. */
@@ -44,11 +43,25 @@ export function readFragment(hash: string): Fragment {
     npub: fields.get("npub") ?? "",
     relays: fields.getAll("relay"),
     name: fields.get("name") ?? undefined,
-    key: fields.get("key") ?? undefined,
     talk: talk === null ? undefined : talk === "1" || talk === "true",
     iceServers,
     wait: Number.isFinite(wait) && wait >= 1 && wait <= 120 ? wait : ANSWER_WAIT_SECONDS,
   };
+}
+
+/**
+ * The secret key that came with the link. It leaves the address bar, where it would be seen, copied and bookmarked; the tab's
+ * own entry in its history keeps it, so that the page can be loaded again.
+ */
+export function takeLinkKey(): string | undefined {
+  const fields = location.hash.replace(/^#/, "").split("&");
+  const key = new URLSearchParams(fields.find((field) => field.startsWith("key="))).get("key");
+  if (key === null) {
+    const kept = (history.state as { linkKey?: unknown } | null)?.linkKey;
+    return typeof kept === "string" ? kept : undefined;
+  }
+  history.replaceState({ linkKey: key }, "", `#${fields.filter((field) => !field.startsWith("key=")).join("&")}`);
+  return key;
 }
 
 /** A line's key as people write it: npub, nprofile (with its relays), `nostr:` in front or not, or hex. */

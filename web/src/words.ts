@@ -1,5 +1,6 @@
 // How a call ended, in words.
 
+import type { Signer } from "./identity.ts";
 import type { End } from "./signals.ts";
 import { Trouble, sentence } from "./trouble.ts";
 
@@ -11,12 +12,21 @@ export function connectionLost(): Trouble {
   return new Trouble("connection-lost", "The connection was lost", "Nothing comes from the line any more. It may be off, or your network changed. Call again.");
 }
 
-export function noAnswer(): Trouble {
-  return new Trouble("no-answer", "The line did not answer", "It may be off, or you may not be on its list: send its operator your npub. The relay took the call, so the relay works.");
+const INVITATION = "The invitation may have run out, or been withdrawn: ask whoever sent you the link for a new one.";
+
+/** `unopened`: what came meanwhile and was not opened by the key extension. */
+export function noAnswer(source: Signer["source"], unopened: number): Trouble {
+  const why =
+    unopened > 0
+      ? "Something came that your key extension did not open: allow this page to decrypt with NIP-44, or use a key of this page."
+      : source === "link"
+        ? `It may be off. ${INVITATION}`
+        : "It may be off, or you may not be on its list: send its operator your npub.";
+  return new Trouble("no-answer", "The line did not answer", `${why} The relay took the call, so the relay works.`);
 }
 
-export function refusal(): Trouble {
-  return new Trouble("refused", "The line refused the call", "It gave no reason.");
+export function refusal(source: Signer["source"]): Trouble {
+  return new Trouble("refused", "The line refused the call", source === "link" ? INVITATION : "It gave no reason.");
 }
 
 /** A `call_end` in words; `ringing` when there was no call yet. */
