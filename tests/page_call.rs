@@ -12,8 +12,8 @@ mod support {
 
 use std::path::PathBuf;
 
-use nostr::nips::nip04;
-use nostr::{Keys, Timestamp, ToBech32 as _, UnsignedEvent};
+use nostr::nips::{nip04, nip44};
+use nostr::{Keys, PublicKey, Timestamp, ToBech32 as _, UnsignedEvent};
 use serde_json::{Value, json};
 use support::browser::Browser;
 use support::line::{ANSWER, CANDIDATE, Camera, Dialect, END, Line, OFFER, TONE_HZ, WRAP};
@@ -290,8 +290,30 @@ const EXTENSION: &str = "
     window.nostr = {
         getPublicKey: () => ask('key'),
         signEvent: (template) => ask('sign', template),
-        nip04: { encrypt: (to, text) => ask('encrypt', to, text), decrypt: (from, text) => ask('decrypt', from, text) },
+        CIPHER: { encrypt: (to, text) => ask('encrypt', to, text), decrypt: (from, text) => ask('decrypt', from, text) },
     };";
+
+/// The page with an extension that has this cipher, chosen and asked for its key.
+async fn with_extension(line: &Line, cipher: &str, person: &Keys) -> Browser {
+    let page = caller(line, "&wait=5").await;
+    let source = EXTENSION.replace("CIPHER", cipher);
+    page.cdp("Page.addScriptToEvaluateOnNewDocument", json!({ "source": source })).await;
+    page.reload().await;
+    page.wait_for_js("!document.querySelector('#source').hidden").await;
+    page.click("#source-extension + span").await;
+    extension_answers(&page, "key", |_| json!(person.public_key().to_hex())).await;
+    let npub = person.public_key().to_bech32().unwrap();
+    page.wait_for_js(&format!("callgate.me === '{npub}'")).await;
+    page
+}
+
+/// What the person's key signs.
+fn signed(person: &Keys, args: &Value) -> Value {
+    let mut template = args[0].clone();
+    template["pubkey"] = json!(person.public_key().to_hex());
+    let unsigned: UnsignedEvent = serde_json::from_value(template).unwrap();
+    json!(unsigned.sign_with_keys(person).unwrap())
+}
 
 /// Answers the extension's next question, which must be `what`.
 async fn extension_answers(page: &Browser, what: &str, answer: impl FnOnce(&Value) -> Value) {
@@ -305,33 +327,18 @@ async fn a_key_extension_signs_and_encrypts_the_call_with_what_it_has() {
     let relay = TestRelay::start(Behaviour::StrfryLike).await;
     let mut line = Line::start(&relay).await;
     let person = Keys::generate();
-    let page = caller(&line, "").await;
-    page.cdp("Page.addScriptToEvaluateOnNewDocument", json!({ "source": EXTENSION })).await;
-    page.reload().await;
-
-    // When it is chosen, its key is shown
-    page.wait_for_js("!document.querySelector('#source').hidden").await;
-    page.click("#source-extension + span").await;
-    extension_answers(&page, "key", |_| json!(person.public_key().to_hex())).await;
-    let npub = person.public_key().to_bech32().unwrap();
-    page.wait_for_js(&format!("callgate.me === '{npub}'")).await;
+    let page = with_extension(&line, "nip04", &person).await;
 
     // When Call is pressed, the offer is the extension's
     page.click("#call").await;
     let encrypt = |args: &Value| {
         json!(nip04::encrypt(person.secret_key(), &line.keys.public_key(), args[1].as_str().unwrap()).unwrap())
     };
-    let sign = |args: &Value| {
-        let mut template = args[0].clone();
-        template["pubkey"] = json!(person.public_key().to_hex());
-        let unsigned: UnsignedEvent = serde_json::from_value(template).unwrap();
-        json!(unsigned.sign_with_keys(&person).unwrap())
-    };
     extension_answers(&page, "encrypt", encrypt).await;
-    extension_answers(&page, "sign", sign).await;
+    extension_answers(&page, "sign", |args| signed(&person, args)).await;
     let offer = line.hear(OFFER).await;
     assert_eq!(offer.event.pubkey, person.public_key());
-    assert_eq!(offer.tag("sig_alg"), Some("NIP-04"));
+    assert_eq!((offer.tag("sig_alg"), offer.dialect), (Some("NIP-04"), Dialect::Plain), "it could not open a wrap");
     assert!(offer.content["sdp"].as_str().unwrap().starts_with("v=0"));
 
     // When the extension refuses to sign the next one, that is said in words
@@ -349,4 +356,45 @@ async fn a_key_extension_signs_and_encrypts_the_call_with_what_it_has() {
     let error = page.wait_for_js("callgate.error").await;
     assert_eq!(error["code"], "extension");
     assert!(error["words"].as_str().unwrap().contains("denied by the person"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_extension_with_nip44_opens_what_comes_wrapped_or_it_is_said_that_it_did_not() {
+    let relay = TestRelay::start(Behaviour::Honest).await;
+    let mut line = Line::start(&relay).await;
+    let person = Keys::generate();
+    let page = with_extension(&line, "nip44", &person).await;
+    let secret = person.secret_key();
+    let encrypt = |args: &Value| {
+        let (to, text) = (PublicKey::parse(args[0].as_str().unwrap()).unwrap(), args[1].as_str().unwrap());
+        json!(nip44::encrypt(secret, &to, text, nip44::Version::V2).unwrap())
+    };
+    let decrypt = |args: &Value| {
+        let (from, text) = (PublicKey::parse(args[0].as_str().unwrap()).unwrap(), args[1].as_str().unwrap());
+        json!(nip44::decrypt(secret, &from, text).unwrap())
+    };
+
+    // The extension seals and signs the event in the wrap; the wrap itself takes nothing from it
+    page.click("#call").await;
+    extension_answers(&page, "encrypt", encrypt).await;
+    extension_answers(&page, "sign", |args| signed(&person, args)).await;
+    let offer = line.hear(OFFER).await;
+    assert_eq!((offer.event.pubkey, offer.dialect), (person.public_key(), Dialect::Wrapped));
+    // It opens the wrap, and then what is in it
+    line.say(&offer, &line.keys, END, json!({ "reason": "rejected", "cause": "busy" })).await;
+    extension_answers(&page, "decrypt", decrypt).await;
+    extension_answers(&page, "decrypt", decrypt).await;
+    page.wait_for_js("callgate.state === 'ended' && callgate.error?.code === 'busy'").await;
+
+    // When it opens nothing, the person reads what to do
+    page.click("#call").await;
+    extension_answers(&page, "encrypt", encrypt).await;
+    extension_answers(&page, "sign", |args| signed(&person, args)).await;
+    let offer = line.hear(OFFER).await;
+    line.say(&offer, &line.keys, END, json!({ "reason": "rejected", "cause": "busy" })).await;
+    page.wait_for_js("asked[0]?.what === 'decrypt'").await;
+    page.js("asked.shift().reject(new Error('denied')) ?? true").await;
+    let error = page.wait_for_js("callgate.state === 'ended' && callgate.error").await;
+    assert_eq!(error["code"], "no-answer");
+    assert!(error["words"].as_str().unwrap().contains("did not open"), "{error}");
 }

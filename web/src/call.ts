@@ -305,7 +305,7 @@ function openCall({ session, relays, ring, pc: connection }: Setup, post: Post, 
       if (hasEnded()) return;
       report.statistics(statistics);
       if (statistics.framesDecoded > 0) goLive();
-      if (!receives(pc, "video")) return;
+      if (!receives(pc, "video") || recovery.lost()) return;
       stalled = statistics.framesDecoded === lastFrames ? stalled + 1 : 0;
       lastFrames = statistics.framesDecoded;
       if (stalled === STALLED_READINGS) {
