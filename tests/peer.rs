@@ -120,7 +120,7 @@ async fn a_caller_that_vanishes_is_noticed() {
 
     drop(caller);
 
-    assert_eq!(gateway.failure(CALL).await, PeerError::ConsentLost);
+    gateway.wait("silence", |event| (event == Event::PathLost { call: CALL }).then_some(())).await;
     assert!(!gateway.close(CALL).await.leaked);
 }
 

@@ -123,9 +123,11 @@ fn a_strangers_answer_is_held_against_our_offer() {
     assert_eq!(read.fingerprints, [offers::local().fingerprint]);
     assert_eq!(read.candidates, offers::local().candidates);
     assert_eq!(
-        read.sections,
+        read.sections.iter().map(|section| (section.kind, section.direction, section.taken)).collect::<Vec<_>>(),
         [(MediaKind::Audio, Direction::SendRecv, true), (MediaKind::Video, Direction::SendOnly, true)]
     );
+    assert_eq!(read.sections[1].codecs, [(108, sdp::CallerTrack::H264)]);
+    assert!(read.active);
     assert!(!read.text.contains("candidate") && !read.text.contains("ssrc") && !read.text.contains("msid"));
 
     let video = |from: &str, to: &str| {
@@ -154,7 +156,9 @@ fn a_strangers_answer_is_held_against_our_offer() {
 fn an_answer_that_refuses_an_m_line_keeps_its_place() {
     let offer = offers::fixture_text("chromium-data-first");
     let read = sdp::guard_answer(&offer, &answered("chromium-data-first")).unwrap();
-    assert_eq!((read.sections[0], read.tag), ((MediaKind::Application, Direction::Inactive, false), 1));
+    let refused = &read.sections[0];
+    assert_eq!((refused.kind, refused.direction, refused.taken), (MediaKind::Application, Direction::Inactive, false));
+    assert_eq!(read.tag, 1);
     assert_eq!(m_lines(&read.text)[0], "m=application 0 UDP/DTLS/SCTP webrtc-datachannel");
     let all = answered("chromium-recvonly").replace("m=audio 9", "m=audio 0").replace("m=video 9", "m=video 0");
     let none =

@@ -64,7 +64,7 @@ fn check(text: &str, streams: &Streams) -> (bool, bool) {
     let answer = plan.answer_text(&offer, &offers::as_webrtcbin_answers(&plan), &offers::local()).unwrap();
     let read = sdp::guard_answer(text, &answer).unwrap_or_else(|reject| panic!("{reject}\n{text}\n{answer}"));
     assert_eq!(read.candidates, offers::local().candidates);
-    assert_eq!(read.sections.iter().filter(|(.., taken)| *taken).count(), plan.sections.len());
+    assert_eq!(read.sections.iter().filter(|section| section.taken).count(), plan.sections.len());
     (true, true)
 }
 

@@ -174,7 +174,9 @@ fn every_plan_for_a_real_offer_is_answered() {
                 .unwrap_or_else(|error| panic!("{name}: {error}\n{raw}"));
             let read = sdp::guard_answer(&text, &answer).unwrap_or_else(|reject| panic!("{name}: {reject}\n{answer}"));
             for section in &plan.sections {
-                assert_eq!(read.sections[section.index], (section.kind, section.direction, true), "{name}");
+                let answered = &read.sections[section.index];
+                let seen = (answered.kind, answered.direction, answered.taken);
+                assert_eq!(seen, (section.kind, section.direction, true), "{name}");
             }
             assert_eq!(read.fingerprints, [offers::local().fingerprint], "{name}");
             answers += 1;
@@ -213,7 +215,7 @@ fn connect(video: &str) -> usize {
 
     caller.wait_until_connected();
     callee.wait_until_connected();
-    remote.sections.iter().filter(|(.., taken)| *taken).count()
+    remote.sections.iter().filter(|section| section.taken).count()
 }
 
 #[test]

@@ -9,15 +9,15 @@ mod support;
 use std::sync::Arc;
 
 use callgate::signaling::memory::Forgetful;
-use callgate::signaling::{Door, Dropped, Memory, Settings, StartError};
-use nostr::{Keys, PublicKey, RelayUrl};
+use callgate::signaling::{Dropped, Settings, StartError};
+use nostr::{Keys, RelayUrl};
 use nostr_relay_builder::LocalRelay;
 use nostr_relay_builder::builder::{RelayBuilder, RelayBuilderNip42, RelayBuilderNip42Mode};
 use serde_json::json;
 use tokio::net::TcpListener;
 
 use relay::{Behaviour, TestRelay};
-use support::{Open, Party, end, now, offer, outgoing, sealed, soon};
+use support::{Party, end, now, offer, outgoing, sealed, soon};
 
 #[tokio::test]
 async fn an_event_that_comes_from_two_relays_is_taken_once() {
@@ -122,45 +122,6 @@ async fn an_event_seen_before_a_restart_is_not_taken_after_it() {
     assert_eq!(line.signaling.counters().borrow().taken, 0);
 }
 
-/// Lets one key call.
-struct OnlyFor(PublicKey);
-
-impl Door for OnlyFor {
-    fn is_open(&self, caller: &PublicKey, _line: &PublicKey) -> bool {
-        *caller == self.0
-    }
-}
-
-#[tokio::test]
-async fn strangers_leave_nothing_behind_and_do_not_take_a_callers_place() {
-    let relay = TestRelay::start(Behaviour::Honest).await;
-    let (keys, caller) = (Keys::generate(), Keys::generate());
-    let memory = Arc::new(Forgetful::default());
-    let door = Arc::new(OnlyFor(caller.public_key()));
-    let mut line = Party::behind(door, keys.clone(), &[relay.url()], memory.clone()).await;
-    soon(relay.subscriptions(1)).await;
-    let strangers: Vec<_> = (0..300)
-        .map(|_| Keys::generate())
-        .map(|stranger| sealed(&stranger, &outgoing(stranger.public_key(), line.public(), "s", offer()), now()))
-        .collect();
-
-    // Nobody takes them out of the queue meanwhile.
-    for event in &strangers {
-        relay.inject(&json!(event));
-    }
-    line.dropped(Dropped::Overflow, 1).await;
-    let call = sealed(&caller, &outgoing(caller.public_key(), line.public(), "s", offer()), now());
-    relay.inject(&json!(call));
-
-    let mut taken = Vec::new();
-    while taken.last() != Some(&call.id) {
-        taken.push(line.next().await.event.id);
-    }
-    assert!((2..300).contains(&taken.len()), "{}", taken.len());
-    assert!(strangers.iter().all(|event| memory.first_sight(&event.id, now())), "none was remembered");
-    assert!(!memory.first_sight(&call.id, now()));
-}
-
 #[tokio::test]
 async fn after_a_relay_comes_back_its_events_come_again_those_of_meanwhile_included() {
     let relay = TestRelay::start(Behaviour::Honest).await;
@@ -239,9 +200,9 @@ async fn a_relay_that_asks_for_authentication_gets_it() {
 #[tokio::test]
 async fn signaling_needs_a_relay_and_a_key() {
     let memory = Arc::new(Forgetful::default());
-    let none = Settings { relays: vec![], keys: vec![Keys::generate()], memory: memory.clone(), door: Arc::new(Open) };
+    let none = Settings { relays: vec![], keys: vec![Keys::generate()], memory: memory.clone() };
     assert!(matches!(callgate::signaling::start(none).await, Err(StartError::NoRelay)));
     let url = RelayUrl::parse("ws://127.0.0.1:1").unwrap();
-    let keyless = Settings { relays: vec![url], keys: vec![], memory, door: Arc::new(Open) };
+    let keyless = Settings { relays: vec![url], keys: vec![], memory };
     assert!(matches!(callgate::signaling::start(keyless).await, Err(StartError::NoKey)));
 }

@@ -129,7 +129,6 @@ pub async fn dial(settings: DialSettings) -> Result<(Dialled, mpsc::Receiver<Dia
         relays: settings.relays,
         keys: vec![settings.keys.clone()],
         memory: std::sync::Arc::new(signaling::memory::Forgetful::default()),
-        door: std::sync::Arc::new(OnlyThem(settings.to)),
     })
     .await?;
     let (peer, media) = caller::start(settings.media)?;
@@ -150,15 +149,6 @@ pub async fn dial(settings: DialSettings) -> Result<(Dialled, mpsc::Receiver<Dia
     };
     let task = tokio::spawn(dialling.run(peer, media, incoming, hang_up.clone()));
     Ok((Dialled { hang_up, task }, told))
-}
-
-/// Only the one whom we call is expected.
-struct OnlyThem(PublicKey);
-
-impl signaling::Door for OnlyThem {
-    fn is_open(&self, caller: &PublicKey, _line: &PublicKey) -> bool {
-        *caller == self.0
-    }
 }
 
 fn new_session() -> SessionId {
@@ -340,7 +330,12 @@ impl Dialling {
     /// Tells what happened to our media; how it ended the call, if it did.
     async fn media_event(&mut self, event: CallerEvent) -> Option<DialEnd> {
         match event {
-            CallerEvent::Offer(_) => {}
+            CallerEvent::Offer(_)
+            | CallerEvent::Answer(_)
+            | CallerEvent::NotRenegotiated(_)
+            | CallerEvent::PathFound => {}
+            // Nobody restarts ICE yet: a path that is lost stays lost.
+            CallerEvent::PathLost => return Some(DialEnd::Media(PeerError::ConsentLost)),
             CallerEvent::LateCandidate { candidate, mid, index } => {
                 let candidate = IceCandidate {
                     candidate,

@@ -5,7 +5,6 @@
 mod board;
 mod clock;
 mod dial;
-mod door;
 mod fact;
 mod guests;
 mod missed;
@@ -28,7 +27,6 @@ pub use dial::{DialEnd, DialError, DialEvent, DialSettings, Dialled, dial};
 
 use self::board::Board;
 use self::clock::Clock;
-use self::door::Door;
 use self::fact::Facts;
 use self::guests::Guests;
 use self::session::Surroundings;
@@ -114,13 +112,10 @@ pub async fn start(settings: Settings) -> Result<(Gateway, Running), StartError>
     let board = Arc::new(Board::default());
     let (media, media_events) =
         media::start(media::Settings { lines: settings.lines.iter().map(line_settings).collect(), ice: settings.ice })?;
-    let policies = settings.lines.iter().map(|line| (line.keys.public_key(), line.policy.clone()));
-    let door = Arc::new(Door::new(policies));
     let (signaling, incoming) = signaling::start(signaling::Settings {
         relays: settings.relays.clone(),
         keys: settings.lines.iter().map(|line| line.keys.clone()).collect(),
         memory: settings.store.clone(),
-        door: door.clone(),
     })
     .await?;
     for line in &settings.lines {
@@ -133,7 +128,11 @@ pub async fn start(settings: Settings) -> Result<(Gateway, Running), StartError>
         .collect();
     let (guests_to, guests) = watch::channel(Guests::of_store(&settings.store)?);
     tokio::spawn(guests::keep(settings.store.clone(), guests_to));
-    let lines = settings.lines.into_iter().map(|line| supervisor::Line { name: line.name, keys: line.keys }).collect();
+    let lines = settings
+        .lines
+        .into_iter()
+        .map(|line| supervisor::Line { name: line.name, keys: line.keys, policy: line.policy })
+        .collect();
     let deliveries = TaskTracker::new();
     let around = Surroundings {
         media: media.clone(),
@@ -145,7 +144,7 @@ pub async fn start(settings: Settings) -> Result<(Gateway, Running), StartError>
     };
     let (asks_to, asks) = mpsc::channel(ASKS);
     let (draining, drain) = watch::channel(false);
-    let supervisor = Supervisor::new(lines, door, settings.limits, Timing::default(), around);
+    let supervisor = Supervisor::new(lines, settings.limits, Timing::default(), around);
     let supervisor =
         tokio::spawn(supervisor.run(Inlets { incoming, media: media_events, asks, guests: guests.clone(), drain }));
     let policies = Arc::new(policies);

@@ -30,11 +30,6 @@ impl CallKey {
         let envelope = &incoming.envelope;
         Self { caller: envelope.from, line: envelope.to, session: envelope.session.clone() }
     }
-
-    /// The session's name on the line, whoever uses it.
-    pub(super) fn name(&self) -> (PublicKey, SessionId) {
-        (self.line, self.session.clone())
-    }
 }
 
 /// The event is too large to wait, or its author has as many waiting as one caller may.

@@ -203,7 +203,12 @@ impl Session {
                 self.teardown = Some(teardown);
                 Input::PeerClosed
             }
-            media::Event::Line { .. } => return None,
+            // Nobody restarts ICE yet: a path that is lost stays lost.
+            media::Event::PathLost { .. } => Input::PeerFailed(EndReason::CallerGone),
+            media::Event::OfferReady { .. }
+            | media::Event::NotRenegotiated { .. }
+            | media::Event::PathFound { .. }
+            | media::Event::Line { .. } => return None,
         })
     }
 
@@ -280,6 +285,7 @@ impl Session {
 fn end_of_peer(error: PeerError) -> EndReason {
     match error {
         PeerError::FingerprintMismatch => EndReason::FingerprintMismatch,
+        PeerError::NoCommonCodec(none) => EndReason::NoCommonCodec(none),
         PeerError::IceFailed | PeerError::DtlsFailed => EndReason::NeverConnected,
         // A DTLS close_notify is the real hang-up: the `call_end` beside it may be lost, or come later.
         PeerError::ClosedByCaller => EndReason::CallerLeft,

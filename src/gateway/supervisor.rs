@@ -1,23 +1,22 @@
 //! The task that admits calls, and holds a handle to each call's session.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::sync::Arc;
 
 use nostr::{Keys, PublicKey};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use super::clock::Clock;
-use super::door::Door;
 use super::fact::{Dropped, Fact};
 use super::guests::Guests;
 use super::missed::Missed;
 use super::parking::{CallKey, NoPlace, Parking};
 use super::session::{SessionHandle, Surroundings, Told, session};
-use crate::call::{self, AccessDecision, Admission, Call, EndReason, Grounds, Limits, Millis, Refuse, Timing};
+use crate::call::{
+    self, AccessDecision, AccessPolicy, Admission, Call, EndReason, Grounds, Limits, Millis, Refuse, Timing,
+};
 use crate::media::{self, CallId, LineName};
-use crate::protocol::{self, Body, Envelope, Freshness, Offer, SessionId, Signal, SignalKind};
+use crate::protocol::{self, Body, Envelope, Freshness, Offer, Signal, SignalKind};
 use crate::signaling::{Incoming, Recent};
 
 /// How many ended calls are remembered, so that a late event does not ring them again: an hour of a busy gateway.
@@ -28,6 +27,7 @@ const ENDED_REMEMBERED: usize = 4096;
 pub(super) struct Line {
     pub(super) name: LineName,
     pub(super) keys: Keys,
+    pub(super) policy: AccessPolicy,
 }
 
 /// What the supervisor is asked.
@@ -48,7 +48,6 @@ struct Session {
 
 pub(super) struct Supervisor {
     lines: HashMap<PublicKey, Line>,
-    door: Arc<Door>,
     admission: Admission,
     timing: Timing,
     /// For limits and waiting events. Calls have clocks of their own.
@@ -56,8 +55,6 @@ pub(super) struct Supervisor {
     around: Surroundings,
     sessions: HashMap<CallId, Session>,
     ids: HashMap<CallKey, CallId>,
-    /// The calls that have a session's name on a line: one, unless callers chose the same.
-    names: HashMap<(PublicKey, SessionId), Vec<CallId>>,
     running: JoinSet<()>,
     tasks: HashMap<tokio::task::Id, CallId>,
     parking: Parking,
@@ -78,17 +75,15 @@ pub(super) struct Inlets {
 }
 
 impl Supervisor {
-    pub(super) fn new(lines: Vec<Line>, door: Arc<Door>, limits: Limits, timing: Timing, around: Surroundings) -> Self {
+    pub(super) fn new(lines: Vec<Line>, limits: Limits, timing: Timing, around: Surroundings) -> Self {
         Self {
             lines: lines.into_iter().map(|line| (line.keys.public_key(), line)).collect(),
-            door,
             admission: Admission::new(limits),
             timing,
             clock: Clock::start(),
             around,
             sessions: HashMap::new(),
             ids: HashMap::new(),
-            names: HashMap::new(),
             running: JoinSet::new(),
             tasks: HashMap::new(),
             parking: Parking::default(),
@@ -157,8 +152,8 @@ impl Supervisor {
 
     /// Lets the policies know who is invited, and ends the calls of invitations that were taken back.
     fn guests_changed(&mut self, guests: &Guests) {
-        for key in self.lines.keys() {
-            self.door.change(key, |policy| policy.invited = guests.invited_to(key));
+        for (key, line) in &mut self.lines {
+            line.policy.invited = guests.invited_to(key);
         }
         for Session { key, handle, invited, .. } in self.sessions.values() {
             if *invited && guests.is_revoked(key.line, key.caller) {
@@ -206,7 +201,7 @@ impl Supervisor {
             return Err(Dropped::EndedSession);
         }
         let now = self.clock.now();
-        let grounds = match self.door.decide(now, &envelope.from, &envelope.to).ok_or(Dropped::UnknownSession)? {
+        let grounds = match line.policy.decide(now, &envelope.from) {
             AccessDecision::Allowed(grounds) => grounds,
             AccessDecision::Refused(how) => {
                 let answer = how == Refuse::Answer && envelope.kind == SignalKind::Offer;
@@ -263,10 +258,11 @@ impl Supervisor {
         }
     }
 
-    /// Tells calls that somebody else speaks under their session's name.
+    /// Tells calls that somebody else speaks under their session's name: those are few, and a look at each is cheaper than
+    /// verifying the event's signature was.
     fn note_foreign(&self, key: &CallKey) {
-        for id in self.names.get(&key.name()).into_iter().flatten() {
-            if let Some(session) = self.sessions.get(id) {
+        for session in self.sessions.values() {
+            if session.key.line == key.line && session.key.session == key.session {
                 session.handle.note_foreign();
             }
         }
@@ -290,7 +286,6 @@ impl Supervisor {
         let task = self.running.spawn(session.run(first)).id();
         self.tasks.insert(task, id);
         self.ids.insert(key.clone(), id);
-        self.names.entry(key.name()).or_default().push(id);
         let invited = grounds == Grounds::Invited;
         if invited {
             self.note_invited_call(&key, clock.now());
@@ -343,12 +338,6 @@ impl Supervisor {
         }
         if let Some(Session { key, .. }) = self.sessions.remove(&id) {
             self.ids.remove(&key);
-            if let Entry::Occupied(mut calls) = self.names.entry(key.name()) {
-                calls.get_mut().retain(|call| *call != id);
-                if calls.get().is_empty() {
-                    calls.remove();
-                }
-            }
             self.admission.ended(&key.caller);
             self.around.board.end_call(id);
             self.ended.insert(key);

@@ -11,10 +11,11 @@ use tokio_util::task::TaskTracker;
 
 use super::certificate::Certificate;
 use super::hub::{Hub, Lease};
-use super::peer::{self, Peer, PeerSetup};
+use super::peer::{self, Order, Peer, PeerSetup, Side};
 use super::{
     CallId, Command, Event, IceSettings, LineName, PeerError, PluginError, Settings, SourceError, Teardown, plugins,
 };
+use crate::sdp::IceServer;
 
 /// Commands that wait for the actor, which takes microseconds for each: a full queue makes the sender wait.
 const COMMAND_QUEUE: usize = 256;
@@ -127,30 +128,53 @@ impl Actor {
         match command {
             Command::OpenSource { call, line } => self.open_source(call, &line),
             Command::OpenPeer { call, offer, plan, servers } => {
-                let Some(held) = self.calls.get_mut(&call) else {
-                    let error = PeerError::GStreamer("the call holds no source".to_owned());
-                    return self.tell(Event::PeerFailed { call, error });
-                };
-                // A second one for the same call is ignored: a peer answers once.
-                if held.peer.is_none() {
-                    held.peer = Some(Peer::open(PeerSetup {
-                        call,
-                        offer,
-                        plan,
-                        servers,
-                        ice: self.ice.clone(),
-                        certificate: self.certificate.clone(),
-                        lease: held.lease.clone(),
-                        events: self.events.clone(),
-                    }));
+                self.open_peer(call, Side::Answering { offer, plan }, servers);
+            }
+            Command::OfferPeer { call, plan } => self.open_peer(call, Side::Offering { plan }, Vec::new()),
+            Command::TakeAnswer { call, answer } => {
+                if let Some(peer) = self.peer(call) {
+                    peer.order(Order::Answer(answer));
+                }
+            }
+            Command::Renegotiate { call, offer, plan: _ } => {
+                if let Some(peer) = self.peer(call) {
+                    peer.order(Order::Renegotiate(offer));
+                }
+            }
+            Command::Restart { call } => {
+                if let Some(peer) = self.peer(call) {
+                    peer.order(Order::Restart);
                 }
             }
             Command::AddCandidate { call, candidate } => {
-                if let Some(peer) = self.calls.get(&call).and_then(|held| held.peer.as_ref()) {
+                if let Some(peer) = self.peer(call) {
                     peer.add_candidate(candidate);
                 }
             }
             Command::Close { call } => self.close(call),
+        }
+    }
+
+    fn peer(&self, call: CallId) -> Option<&Peer> {
+        self.calls.get(&call)?.peer.as_ref()
+    }
+
+    fn open_peer(&mut self, call: CallId, side: Side, servers: Vec<IceServer>) {
+        let Some(held) = self.calls.get_mut(&call) else {
+            let error = PeerError::GStreamer("the call holds no source".to_owned());
+            return self.tell(Event::PeerFailed { call, error });
+        };
+        // A second one for the same call is ignored: a call has one peer.
+        if held.peer.is_none() {
+            held.peer = Some(Peer::open(PeerSetup {
+                call,
+                side,
+                servers,
+                ice: self.ice.clone(),
+                certificate: self.certificate.clone(),
+                lease: held.lease.clone(),
+                events: self.events.clone(),
+            }));
         }
     }
 

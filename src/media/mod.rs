@@ -101,6 +101,29 @@ pub enum Command {
         /// STUN and TURN servers that the caller names; [`IceSettings::caller_servers`] says which are used.
         servers: Vec<IceServer>,
     },
+    /// Builds a peer that offers the line's media to somebody whom it calls. Needs the lease. Answered by `OfferReady` or `PeerFailed`.
+    OfferPeer {
+        call: CallId,
+        plan: sdp::CallingPlan,
+    },
+    /// The answer to the last `OfferReady`, guarded with its text. Then all is as with a peer that answered: `Checked`, `Secured`...; an answer
+    /// that takes none of the line's media is a `PeerFailed`. A second answer to one offer is ignored.
+    TakeAnswer {
+        call: CallId,
+        answer: Box<sdp::RemoteAnswer>,
+    },
+    /// A further offer of the other side's in a live call. Answered by `AnswerReady`, or by `NotRenegotiated` when it does not belong to the
+    /// call, which then goes on as it was. It wins over a restart of ours that has no answer yet.
+    Renegotiate {
+        call: CallId,
+        offer: Box<sdp::Offer>,
+        plan: sdp::Plan,
+    },
+    /// Offers an ICE restart in a live call. Answered by `OfferReady`; `TakeAnswer` carries it out. Until then, and while there is no new path,
+    /// media goes on on the old one.
+    Restart {
+        call: CallId,
+    },
     AddCandidate {
         call: CallId,
         candidate: sdp::Candidate,
@@ -123,6 +146,11 @@ pub enum Event {
         error: SourceError,
     },
     AnswerReady {
+        call: CallId,
+        sdp: String,
+    },
+    /// An offer of ours, for `sdp::guard_answer` and `TakeAnswer`.
+    OfferReady {
         call: CallId,
         sdp: String,
     },
@@ -150,6 +178,19 @@ pub enum Event {
         call: CallId,
         stats: PeerStats,
     },
+    /// A further offer or answer of the other side's does not belong to the call, which goes on as it was.
+    NotRenegotiated {
+        call: CallId,
+        why: sdp::SdpReject,
+    },
+    /// Nothing comes from the other side any more. The peer stays as it is: the path may be found again, by itself or by an ICE restart.
+    PathLost {
+        call: CallId,
+    },
+    /// After `PathLost`: the other side is heard again.
+    PathFound {
+        call: CallId,
+    },
     PeerFailed {
         call: CallId,
         error: PeerError,
@@ -172,11 +213,15 @@ impl Event {
             Self::SourceReady { call, .. }
             | Self::SourceFailed { call, .. }
             | Self::AnswerReady { call, .. }
+            | Self::OfferReady { call, .. }
             | Self::LateCandidate { call, .. }
             | Self::Checked { call }
             | Self::Secured { call }
             | Self::FirstMedia { call }
             | Self::Stats { call, .. }
+            | Self::NotRenegotiated { call, .. }
+            | Self::PathLost { call }
+            | Self::PathFound { call }
             | Self::PeerFailed { call, .. }
             | Self::Closed { call, .. } => Some(*call),
             Self::Line { .. } => None,
@@ -256,8 +301,10 @@ pub enum SourceError {
 /// Why a peer failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PeerError {
-    #[error("the certificate is not the one that the offer names")]
+    #[error("the certificate is not the one that the other side's description names")]
     FingerprintMismatch,
+    #[error(transparent)]
+    NoCommonCodec(sdp::NoCommonCodec),
     #[error("ICE found no path")]
     IceFailed,
     #[error("the DTLS handshake failed")]

@@ -9,7 +9,7 @@ use super::write::{Text, payload_types};
 use super::{Candidate, Codec, Direction, Fingerprint, MediaKind, MediaSection, Offer, Plan, PlannedSection};
 
 /// The one media stream that our tracks belong to: a browser plays tracks of one stream in sync.
-const STREAM: &str = "callgate";
+pub(super) const STREAM: &str = "callgate";
 
 /// What our side of the transport turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,14 +21,14 @@ pub struct LocalTransport {
     pub complete: bool,
 }
 
-/// `webrtcbin` answered something that does not fit the plan: our fault.
+/// `webrtcbin` made something that does not fit the plan: our fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the answer made here does not fit its plan: {what}")]
+#[error("the description made here does not fit its plan: {what}")]
 pub struct AnswerError {
     pub what: &'static str,
 }
 
-fn unfit<T>(what: &'static str) -> Result<T, AnswerError> {
+pub(super) fn unfit<T>(what: &'static str) -> Result<T, AnswerError> {
     Err(AnswerError { what })
 }
 
@@ -88,12 +88,7 @@ impl Plan {
             write_taken(planned, answered, offer, &mut text)?;
             transport(&mut text);
             if index == offer.tag {
-                for candidate in &local.candidates {
-                    text.line(format_args!("a={}", candidate.text()));
-                }
-                if local.complete {
-                    text.line(format_args!("a=end-of-candidates"));
-                }
+                text.candidates(&local.candidates, local.complete);
             }
         }
         Ok(text.end())
@@ -150,13 +145,18 @@ fn write_taken(
     for (codec, track, accepted) in codecs {
         codec.write(track, &common_feedback(planned.kind, codec, accepted), text);
     }
-    if let Some((ssrc, cname)) = &answered.source {
-        let track = planned.kind.word();
-        text.line(format_args!("a=msid:{STREAM} {track}"));
-        text.line(format_args!("a=ssrc:{ssrc} cname:{cname}"));
-        text.line(format_args!("a=ssrc:{ssrc} msid:{STREAM} {track}"));
+    if let Some(source) = &answered.source {
+        write_source(planned.kind, source, text);
     }
     Ok(())
+}
+
+/// What we send on an m-line: our stream, and the SSRC with its cname.
+pub(super) fn write_source(kind: MediaKind, (ssrc, cname): &(u32, String), text: &mut Text) {
+    let track = kind.word();
+    text.line(format_args!("a=msid:{STREAM} {track}"));
+    text.line(format_args!("a=ssrc:{ssrc} cname:{cname}"));
+    text.line(format_args!("a=ssrc:{ssrc} msid:{STREAM} {track}"));
 }
 
 fn common_feedback(kind: MediaKind, offered: &Codec, accepted: &Codec) -> Vec<&'static str> {
@@ -166,7 +166,7 @@ fn common_feedback(kind: MediaKind, offered: &Codec, accepted: &Codec) -> Vec<&'
 
 /// Port 0 (RFC 3264 section 6), the proto as offered. For RTP one format with its rtpmap does, and needs to: aiortc looks
 /// for a common codec in refused m-lines too.
-fn write_refused(section: &MediaSection, text: &mut Text) {
+pub(super) fn write_refused(section: &MediaSection, text: &mut Text) {
     let (kind, proto) = (section.kind.word(), &section.proto);
     let codec = section.codecs.first();
     let formats = codec.map_or_else(|| section.formats.join(" "), |codec| codec.payload_type.to_string());
@@ -188,7 +188,7 @@ fn write_refused(section: &MediaSection, text: &mut Text) {
 }
 
 /// Per m-line: the SSRC that `webrtcbin` sends with, and its cname. It is the one in its RTCP, which is what counts.
-fn sources(answer: &str) -> Vec<Option<(u32, String)>> {
+pub(super) fn sources(answer: &str) -> Vec<Option<(u32, String)>> {
     let Ok(blocks) = blocks(answer) else { return Vec::new() };
     let source = |value: &str| {
         let (ssrc, attribute) = value.split_once(' ')?;
@@ -209,7 +209,7 @@ fn sources(answer: &str) -> Vec<Option<(u32, String)>> {
 
 /// The session id of `o=`, which must be unique (RFC 8866 section 5.2). `webrtcbin` repeats the offer's, so it is made of
 /// the one thing in its answer that is random. 63 bits (RFC 8829 section 5.2.1).
-fn session_number(pwd: &str) -> u64 {
+pub(super) fn session_number(pwd: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     pwd.hash(&mut hasher);
     hasher.finish() >> 1

@@ -5,10 +5,18 @@
 //! payload types; [`Plan::offer_text`] is our own text for `webrtcbin`, holding the taken m-lines only; [`Plan::answer_text`]
 //! turns `webrtcbin`'s answer into the one for the caller, with the refused m-lines back in their places.
 //!
+//! A line that calls somebody offers what [`calling_plan`] says, in the words of [`CallingPlan::offer_text`]; the answer is read
+//! by [`guard_answer`].
+//!
+//! An [`Agreement`] is what an offer and its answer have come to, either way round: it weighs further offers in the same call, and
+//! all our later descriptions are made of it.
+//!
 //! Three layers: `lines` knows bytes and lines, `description` knows attributes, `guard` and `remote_answer` know what an
 //! offer and an answer may say.
 
+mod agreement;
 mod answer;
+mod calling;
 mod candidate;
 mod codec;
 mod description;
@@ -21,13 +29,15 @@ mod remote_answer;
 mod section;
 mod write;
 
+pub use agreement::{Agreement, IceCredentials, MediaChange, Renegotiation};
 pub use answer::{AnswerError, LocalTransport};
+pub use calling::{CallingPlan, CallingSection, NothingToOffer, OfferedCodec, calling_plan, viewing_plan};
 pub use candidate::{Candidate, CandidateKind};
 pub use codec::{CallerTrack, Codec};
 pub use guard::{Direction, Fingerprint, MediaKind, MediaSection, Offer, SdpReject, guard_offer};
 pub use ice_server::{BadIceUrl, CallerServers, IceHost, IceLogin, IceServer, IceService, IceUrl};
 pub use plan::{AudioPlan, NoCommonCodec, Plan, PlannedSection, VideoPlan, plan};
-pub use remote_answer::{RemoteAnswer, guard_answer};
+pub use remote_answer::{AnsweredSection, RemoteAnswer, guard_answer};
 
 /// Bytes of an SDP. The protocol's limit; the largest offer seen from a real client has 14 KiB.
 pub const MAX_SDP: usize = 32 * 1024;

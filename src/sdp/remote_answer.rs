@@ -4,7 +4,7 @@ use super::codec::CallerTrack;
 use super::description::{Description, Parameters};
 use super::section::{Section, Setup};
 use super::write::{Text, payload_types};
-use super::{Candidate, Codec, Direction, Fingerprint, MediaKind, SdpReject};
+use super::{Candidate, Codec, Direction, Fingerprint, IceCredentials, MediaKind, SdpReject};
 
 /// A stranger's answer that passed the guard, for an offer of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,8 +17,27 @@ pub struct RemoteAnswer {
     pub candidates: Vec<Candidate>,
     /// The m-line whose transport the taken ones share.
     pub tag: usize,
-    /// Per m-line of our offer: its kind, the answerer's direction, whether it was taken.
-    pub sections: Vec<(MediaKind, Direction, bool)>,
+    pub ice: IceCredentials,
+    /// Whether the answerer is the DTLS client.
+    pub active: bool,
+    /// The m-lines of our offer, in its order.
+    pub sections: Vec<AnsweredSection>,
+}
+
+/// An m-line of our offer, as the answer has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnsweredSection {
+    pub kind: MediaKind,
+    /// Ours.
+    pub mid: String,
+    /// The answerer's; inactive when the m-line is refused.
+    pub direction: Direction,
+    /// Not refused.
+    pub taken: bool,
+    /// Payload types of our offer that the answerer takes, in its order.
+    pub codecs: Vec<(u8, CallerTrack)>,
+    /// The answerer asks for packets that it lost.
+    pub nack: bool,
 }
 
 /// Parses a stranger's answer to `our_offer` as strictly as an offer is parsed. What is taken must share one transport: our
@@ -60,7 +79,14 @@ pub fn guard_answer(our_offer: &str, answer: &str) -> Result<RemoteAnswer, SdpRe
     for (index, (offered, section)) in pairs() {
         let (kind, mid) = (offered.kind, &offered.mid);
         if !taken.contains(&index) {
-            sections.push((kind, Direction::Inactive, false));
+            sections.push(AnsweredSection {
+                kind,
+                mid: mid.clone(),
+                direction: Direction::Inactive,
+                taken: false,
+                codecs: Vec::new(),
+                nack: false,
+            });
             write_refused(offered, &mut text);
             // webrtcbin looks for these in refused m-lines too.
             text.transport(&ufrag, &pwd, &fingerprints, setup);
@@ -79,10 +105,17 @@ pub fn guard_answer(our_offer: &str, answer: &str) -> Result<RemoteAnswer, SdpRe
         text.transport(&ufrag, &pwd, &fingerprints, setup);
         text.line(format_args!("a=rtcp-mux"));
         text.direction(direction);
-        for (codec, track, feedback) in codecs {
-            codec.write(track, &feedback, &mut text);
+        for (codec, track, feedback) in &codecs {
+            codec.write(*track, feedback, &mut text);
         }
-        sections.push((kind, direction, true));
+        sections.push(AnsweredSection {
+            kind,
+            mid: mid.clone(),
+            direction,
+            taken: true,
+            nack: codecs.iter().any(|(_, _, feedback)| feedback.contains(&"nack")),
+            codecs: codecs.into_iter().map(|(codec, track, _)| (codec.payload_type, track)).collect(),
+        });
     }
     let mut candidates: Vec<Candidate> = Vec::new();
     for candidate in &read.sections[tag].candidates {
@@ -90,7 +123,15 @@ pub fn guard_answer(our_offer: &str, answer: &str) -> Result<RemoteAnswer, SdpRe
             candidates.push(candidate.clone());
         }
     }
-    Ok(RemoteAnswer { text: text.end(), fingerprints, candidates, tag, sections })
+    Ok(RemoteAnswer {
+        text: text.end(),
+        fingerprints,
+        candidates,
+        tag,
+        ice: IceCredentials { ufrag, pwd },
+        active: setup == "active",
+        sections,
+    })
 }
 
 /// The m-line whose transport all the taken ones share: the first of their BUNDLE group, or the only one taken.

@@ -2,7 +2,7 @@
 
 use std::fmt::{Arguments, Write as _};
 
-use super::{Direction, Fingerprint};
+use super::{Candidate, Direction, Fingerprint};
 
 /// A session description in the making: lines that end in CRLF.
 #[derive(Debug, Default)]
@@ -43,6 +43,16 @@ impl Text {
 
     pub fn direction(&mut self, direction: Direction) {
         self.line(format_args!("a={}", direction.word()));
+    }
+
+    /// Candidates of an m-line; `complete`: no other will follow.
+    pub fn candidates(&mut self, candidates: &[Candidate], complete: bool) {
+        for candidate in candidates {
+            self.line(format_args!("a={}", candidate.text()));
+        }
+        if complete {
+            self.line(format_args!("a=end-of-candidates"));
+        }
     }
 
     pub fn end(self) -> String {

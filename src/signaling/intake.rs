@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::budget::Budget;
 use super::counters::{Dropped, Tally};
 use super::recent::Recent;
-use super::{Door, INCOMING, Incoming, Memory, short, unix_now};
+use super::{Incoming, Memory, short, unix_now};
 use crate::protocol::{Container, Envelope, MAX_WRAP_BYTES, Reject, SignalKind, Wrap};
 
 /// Bytes that a relay's message has around its event: `["EVENT","<subscription>",...]`.
@@ -20,8 +20,6 @@ const FRAMING: usize = 256;
 const RECENT: usize = 8192;
 /// Events between the wires and the verification. When it is full the relays' connections are not read.
 pub(super) const WAITING: usize = 64;
-/// The places of the gateway's queue that strangers do not get.
-const KEPT_FOR_CALLERS: usize = INCOMING / 2;
 
 /// An event off the wire that is for us by its kind and its `p` tag.
 #[derive(Debug)]
@@ -91,7 +89,6 @@ fn is_event(text: &str) -> bool {
 /// passed them, and what is inside passes them again.
 pub(super) struct Intake {
     pub keys: HashMap<PublicKey, Keys>,
-    pub door: Arc<dyn Door>,
     pub memory: Arc<dyn Memory>,
     pub tally: Arc<Tally>,
     pub input: mpsc::Receiver<Raw>,
@@ -112,12 +109,12 @@ impl Intake {
                 raw = self.input.recv() => raw,
             };
             let Some(Raw { relay, event }) = raw else { return };
-            let (kind, author) = (event.kind.as_u16(), event.pubkey);
+            let (kind, from) = (event.kind.as_u16(), short(&event.pubkey));
             match self.admit(&mut at_hand, relay, event).await {
                 Ok(()) => self.tally.taken(),
                 Err(reason) => {
                     self.tally.dropped(reason);
-                    tracing::debug!(kind, from = short(&author), why = %reason, "event dropped");
+                    tracing::debug!(kind, from, why = %reason, "event dropped");
                 }
             }
         }
@@ -137,24 +134,17 @@ impl Intake {
         if envelope.kind != SignalKind::Offer {
             envelope.check_expiration(now).map_err(rejected)?;
         }
-        let expected = self.door.is_open(&envelope.from, &envelope.to);
-        if !expected && self.output.capacity() <= KEPT_FOR_CALLERS {
-            return Err(Dropped::Overflow);
-        }
         let permit = self.output.try_reserve().map_err(|_| Dropped::Overflow)?;
         at_hand.recent.insert(event.id);
-        // A stranger's event changes nothing, however often it comes.
-        if expected && !self.first_sight(event.id, now).await {
+        // The memory may write to a disk.
+        let (memory, id) = (Arc::clone(&self.memory), event.id);
+        let first = tokio::task::spawn_blocking(move || memory.first_sight(&id, now)).await;
+        // A memory that fails may not let a replay through.
+        if !first.unwrap_or(false) {
             return Err(Dropped::Duplicate);
         }
         permit.send(Incoming { relay, envelope, event: Box::new(event) });
         Ok(())
-    }
-
-    /// What earlier runs say of it too. The memory may write to a disk; one that fails may not let a replay through.
-    async fn first_sight(&self, id: EventId, now: u64) -> bool {
-        let memory = Arc::clone(&self.memory);
-        tokio::task::spawn_blocking(move || memory.first_sight(&id, now)).await.unwrap_or(false)
     }
 
     /// The event inside a wrap whose signature was verified, checked as one that came by itself.

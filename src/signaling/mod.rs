@@ -58,20 +58,12 @@ pub trait Memory: Send + Sync + 'static {
     fn set_clock(&self, author: &PublicKey, kind: SignalKind, relay: &RelayUrl, created_at: u64);
 }
 
-/// Who may call whom, as far as that is known now. Implemented by the gateway; a look-up. Signaling asks before an event costs more
-/// than its signature: what a stranger sends is handed on only while there is room to spare, and never written to a disk.
-pub trait Door: Send + Sync + 'static {
-    /// Whether events of `caller` for `line` are expected.
-    fn is_open(&self, caller: &PublicKey, line: &PublicKey) -> bool;
-}
-
 /// What signaling is told at its start.
 pub struct Settings {
     pub relays: Vec<RelayUrl>,
     /// The keys that are called, and that answer. The first one authenticates to relays that ask for it (NIP-42).
     pub keys: Vec<Keys>,
     pub memory: Arc<dyn Memory>,
-    pub door: Arc<dyn Door>,
 }
 
 /// Why signaling cannot start: the configuration's fault.
@@ -120,7 +112,7 @@ impl fmt::Debug for Signaling {
 /// # Errors
 /// [`StartError`]; a relay that cannot be reached is none.
 pub async fn start(settings: Settings) -> Result<(Signaling, mpsc::Receiver<Incoming>), StartError> {
-    let Settings { mut relays, keys, memory, door } = settings;
+    let Settings { mut relays, keys, memory } = settings;
     let mut seen = HashSet::new();
     relays.retain(|relay| seen.insert(relay.clone()));
     if relays.is_empty() {
@@ -164,14 +156,8 @@ pub async fn start(settings: Settings) -> Result<(Signaling, mpsc::Receiver<Inco
 
     let keys: HashMap<PublicKey, Keys> = keys.into_iter().map(|keys| (keys.public_key(), keys)).collect();
     let (output, incoming) = mpsc::channel(INCOMING);
-    let intake = intake::Intake {
-        keys: keys.clone(),
-        door,
-        memory: Arc::clone(&memory),
-        tally: Arc::clone(&tally),
-        input,
-        output,
-    };
+    let intake =
+        intake::Intake { keys: keys.clone(), memory: Arc::clone(&memory), tally: Arc::clone(&tally), input, output };
     tokio::spawn(intake.run(stop.clone()));
     let stopped = stop.clone();
     tokio::spawn(async move {

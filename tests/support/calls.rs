@@ -88,6 +88,47 @@ impl Gateway {
         self.media.send(Command::OpenPeer { call, offer: Box::new(offer), plan, servers: Vec::new() }).await;
     }
 
+    /// Offers the line's media, as a gateway does that calls somebody.
+    pub async fn offer(&mut self, call: CallId) -> String {
+        self.media.send(Command::OpenSource { call, line: line() }).await;
+        let streams = self
+            .wait("the source", |event| match event {
+                Event::SourceReady { call: of, streams } if of == call => Some(streams),
+                _ => None,
+            })
+            .await;
+        let plan = sdp::calling_plan(&streams).expect("something to offer");
+        self.media.send(Command::OfferPeer { call, plan }).await;
+        self.offered(call).await
+    }
+
+    /// The next offer of this call.
+    pub async fn offered(&mut self, call: CallId) -> String {
+        self.wait("an offer", |event| match event {
+            Event::OfferReady { call: of, sdp } if of == call => Some(sdp),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Answers a further offer of the other side's.
+    pub async fn answer_again(&mut self, call: CallId, offer: &str) -> String {
+        let offer = sdp::guard_offer(offer).expect("the guard takes the offer");
+        self.media
+            .send(Command::Renegotiate { call, offer: Box::new(offer), plan: sdp::Plan { sections: Vec::new() } })
+            .await;
+        self.wait("an answer", |event| match event {
+            Event::AnswerReady { call: of, sdp } if of == call => Some(sdp),
+            _ => None,
+        })
+        .await
+    }
+
+    pub async fn take_answer(&self, call: CallId, offer: &str, answer: &str) {
+        let answer = sdp::guard_answer(offer, answer).expect("the guard takes the answer");
+        self.media.send(Command::TakeAnswer { call, answer: Box::new(answer) }).await;
+    }
+
     pub async fn secured(&mut self, call: CallId) {
         self.wait("a secured connection", |event| (event == Event::Secured { call }).then_some(())).await;
     }
@@ -133,6 +174,36 @@ impl Caller {
             other => panic!("{other:?} instead of an offer"),
         };
         Self { handle, events, offer }
+    }
+
+    /// Somebody whom a line calls, and the answer.
+    pub async fn answering(settings: CallerSettings, offer: &str) -> (Self, String) {
+        let read = sdp::guard_offer(offer).expect("the guard takes the offer");
+        let (handle, events) = caller::answer(settings, read).unwrap();
+        let mut called = Self { handle, events, offer: String::new() };
+        let answer = called.answered().await;
+        (called, answer)
+    }
+
+    /// The next answer.
+    pub async fn answered(&mut self) -> String {
+        self.wait("an answer", |event| match event {
+            CallerEvent::Answer(answer) => Some(answer),
+            CallerEvent::Failed(error) => panic!("{error}"),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Offers an ICE restart.
+    pub async fn restart(&mut self) {
+        self.handle.restart().await;
+        self.offer = self
+            .wait("an offer", |event| match event {
+                CallerEvent::Offer(offer) => Some(offer),
+                _ => None,
+            })
+            .await;
     }
 
     pub async fn take(&self, answer: &str) {

@@ -9,7 +9,7 @@ use callgate::protocol::{
     Answer, Body, CallEnd, CallType, Cipher, Dialect, EndWord, Envelope, Offer, Outgoing, SessionId, Signal,
 };
 use callgate::signaling::memory::Forgetful;
-use callgate::signaling::{self, Door, Dropped, Incoming, Memory, Settings, Signaling};
+use callgate::signaling::{self, Dropped, Incoming, Memory, Settings, Signaling};
 use nostr::{Event, Keys, PublicKey, RelayUrl};
 use tokio::sync::mpsc;
 
@@ -18,15 +18,6 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
-}
-
-/// Lets anyone call.
-pub struct Open;
-
-impl Door for Open {
-    fn is_open(&self, _caller: &PublicKey, _line: &PublicKey) -> bool {
-        true
-    }
 }
 
 /// A signaling for one key, and what it receives.
@@ -44,11 +35,7 @@ impl Party {
     }
 
     pub async fn with(keys: Keys, relays: &[RelayUrl], memory: Arc<dyn Memory>) -> Self {
-        Self::behind(Arc::new(Open), keys, relays, memory).await
-    }
-
-    pub async fn behind(door: Arc<dyn Door>, keys: Keys, relays: &[RelayUrl], memory: Arc<dyn Memory>) -> Self {
-        let settings = Settings { relays: relays.to_vec(), keys: vec![keys.clone()], memory, door };
+        let settings = Settings { relays: relays.to_vec(), keys: vec![keys.clone()], memory };
         let (signaling, incoming) = signaling::start(settings).await.unwrap();
         Self { keys, signaling, incoming, answered: HashSet::new() }
     }

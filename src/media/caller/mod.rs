@@ -1,10 +1,8 @@
-//! The offering side: what `callgate call` and the tests call a line with.
+//! A line's other side: what `callgate call` and the tests call a line with, and what the tests let a line call.
 //!
-//! A [`CallerHandle`] and its [`CallerEvent`]s are plain data; the offer's text goes out and a guarded answer comes in by whatever
-//! signaling there is.
+//! A [`CallerHandle`] and its [`CallerEvent`]s are plain data; our descriptions go out and guarded ones come in by whatever signaling there is.
 
 mod access_unit;
-mod offer;
 mod receive;
 mod recorder;
 mod task;
@@ -18,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{IceSettings, PeerError, StartError, Teardown};
-use crate::sdp::{Candidate, RemoteAnswer};
+use crate::sdp::{Candidate, Offer, RemoteAnswer, SdpReject};
 
 /// Commands that wait for the caller's task. Candidates that find no room are dropped, ICE has others.
 const COMMAND_QUEUE: usize = 64;
@@ -61,8 +59,12 @@ pub struct AccessUnit {
 /// What a caller tells.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CallerEvent {
-    /// The offer, with all candidates.
+    /// An offer, with all candidates: the first, or an ICE restart.
     Offer(String),
+    /// The answer to an offer of the line's: the one that we were started with, or a further one in the call.
+    Answer(String),
+    /// A further offer or answer of the line's does not belong to the call, which goes on as it was.
+    NotRenegotiated(SdpReject),
     /// A candidate gathered after the offer.
     LateCandidate { candidate: String, mid: String, index: u32 },
     /// DTLS is connected, and the certificate is the one that the answer names.
@@ -73,6 +75,10 @@ pub enum CallerEvent {
     FirstAudio,
     /// Once a second while connected.
     Stats(CallerStats),
+    /// Nothing comes from the line any more. Everything stays as it is: an ICE restart may find another path.
+    PathLost,
+    /// After `PathLost`: the line is heard again.
+    PathFound,
     /// The other side hung up, or something went wrong; `Ended` follows.
     Failed(PeerError),
     /// Everything is freed, the recording is finished. The last event.
@@ -113,6 +119,8 @@ pub struct Recorded {
 
 enum CallerCommand {
     Answer(Box<RemoteAnswer>),
+    Offer(Box<Offer>),
+    Restart,
     Candidate(Candidate),
 }
 
@@ -126,9 +134,19 @@ pub struct CallerHandle {
 }
 
 impl CallerHandle {
-    /// Takes the answer, once.
+    /// Takes the answer to the last offer. Any further one is passed over.
     pub async fn answer(&self, answer: RemoteAnswer) {
         let _ = self.commands.send(CallerCommand::Answer(Box::new(answer))).await;
+    }
+
+    /// Takes a further offer of the line's in the call; [`CallerEvent::Answer`] or [`CallerEvent::NotRenegotiated`] follows.
+    pub async fn offer(&self, offer: Offer) {
+        let _ = self.commands.send(CallerCommand::Offer(Box::new(offer))).await;
+    }
+
+    /// Restarts ICE: [`CallerEvent::Offer`] follows, and [`CallerHandle::answer`] carries it out.
+    pub async fn restart(&self) {
+        let _ = self.commands.send(CallerCommand::Restart).await;
     }
 
     /// A candidate of the other side that came after its answer.
@@ -158,11 +176,29 @@ impl Drop for CallerHandle {
 /// # Errors
 /// [`StartError`].
 pub fn start(settings: CallerSettings) -> Result<(CallerHandle, mpsc::Receiver<CallerEvent>), StartError> {
+    begin(settings, None)
+}
+
+/// Starts somebody whom a line calls with `offer`; the first event is [`CallerEvent::Answer`]. Must be called within a tokio runtime.
+///
+/// # Errors
+/// [`StartError`].
+pub fn answer(
+    settings: CallerSettings,
+    offer: Offer,
+) -> Result<(CallerHandle, mpsc::Receiver<CallerEvent>), StartError> {
+    begin(settings, Some(Box::new(offer)))
+}
+
+fn begin(
+    settings: CallerSettings,
+    offer: Option<Box<Offer>>,
+) -> Result<(CallerHandle, mpsc::Receiver<CallerEvent>), StartError> {
     super::init()?;
     let certificate = super::certificate::Certificate::make().map_err(|e| StartError::Certificate(e.to_string()))?;
     let (commands, taken) = mpsc::channel(COMMAND_QUEUE);
     let (events, told) = mpsc::channel(EVENT_QUEUE);
     let (end, vanish) = (CancellationToken::new(), CancellationToken::new());
-    let task = tokio::spawn(task::run(settings, certificate.into(), taken, events, end.clone(), vanish.clone()));
+    let task = tokio::spawn(task::run(settings, offer, certificate.into(), taken, events, end.clone(), vanish.clone()));
     Ok((CallerHandle { commands, end, vanish, task: Some(task) }, told))
 }

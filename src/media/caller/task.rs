@@ -1,11 +1,10 @@
-//! A caller's task: from its offer to its end.
+//! A caller's task: from its first description to its end.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use gst::prelude::*;
-use gst_webrtc::WebRTCSDPType;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -13,30 +12,28 @@ use tokio_util::sync::CancellationToken;
 use super::receive::{Arrived, Receiver};
 use super::recorder::Recording;
 use super::test_media::TestMedia;
-use super::{CallerCommand, CallerEvent, CallerSettings, CallerStats, Received, offer};
+use super::{CallerCommand, CallerEvent, CallerSettings, CallerStats, Received, test_media};
+use crate::endpoint::Streams;
 use crate::media::certificate::Certificate;
-use crate::media::peer::connection::{Connection, Dtls, fault};
-use crate::media::peer::outgoing::{Format, SourcePad, flush};
+use crate::media::peer::connection::{Dtls, fault};
+use crate::media::peer::negotiation::{Described, Negotiation, Side};
+use crate::media::peer::outgoing::Format;
+use crate::media::peer::path::{Path, Turn};
 use crate::media::servers::{self, Servers};
 use crate::media::{PeerError, Teardown, TrackStats};
-use crate::sdp::{Candidate, Fingerprint, RemoteAnswer};
+use crate::sdp::{MediaKind, Offer, plan, viewing_plan};
 
 const TICK: Duration = Duration::from_secs(1);
 
 struct Calling {
-    connection: Connection,
-    pads: Vec<SourcePad>,
+    negotiation: Negotiation,
     receiver: Arc<Receiver>,
     arrived: watch::Receiver<Arrived>,
     told: Arrived,
     recording: Option<Arc<Recording>>,
     events: mpsc::Sender<CallerEvent>,
-    /// Those that the answer names; empty before it.
-    fingerprints: Vec<Fingerprint>,
-    /// Packets that had arrived when the certificate matched.
-    secured: Option<u64>,
-    /// What the answer takes of ours; it is not sent before the certificate matched.
-    sending: Vec<(Format, u8, u32, gst::Pad)>,
+    /// There since the certificate matched.
+    path: Option<Path>,
     test_media: Vec<TestMedia>,
     last: (Instant, CallerStats),
     latency_changes: u32,
@@ -44,16 +41,16 @@ struct Calling {
 
 pub(super) async fn run(
     settings: CallerSettings,
+    offer: Option<Box<Offer>>,
     certificate: Arc<Certificate>,
     mut commands: mpsc::Receiver<CallerCommand>,
     events: mpsc::Sender<CallerEvent>,
     end: CancellationToken,
     vanish: CancellationToken,
 ) {
-    let fingerprint = certificate.fingerprint();
     let to_task = events.clone();
     let servers = servers::find(&settings.ice, &[]).await;
-    let assembled = tokio::task::spawn_blocking(move || assemble(settings, servers, certificate, to_task)).await;
+    let assembled = tokio::task::spawn_blocking(move || assemble(settings, servers, offer, certificate, to_task)).await;
     let mut calling = match assembled.unwrap_or_else(|_| Err(fault("the caller's making was cut short"))) {
         Ok(calling) => calling,
         Err(error) => {
@@ -67,7 +64,7 @@ pub(super) async fn run(
         biased;
         () = end.cancelled() => None,
         () = vanish.cancelled() => None,
-        carried = calling.carry(fingerprint, &mut commands) => match carried {
+        carried = calling.carry(&mut commands) => match carried {
             Ok(never) => match never {},
             Err(error) => Some(error),
         },
@@ -82,6 +79,7 @@ pub(super) async fn run(
 fn assemble(
     settings: CallerSettings,
     servers: Servers,
+    offer: Option<Box<Offer>>,
     certificate: Arc<Certificate>,
     events: mpsc::Sender<CallerEvent>,
 ) -> Result<Calling, PeerError> {
@@ -90,116 +88,136 @@ fn assemble(
         Some(path) => Some(Arc::new(Recording::open(path, tracks)?)),
         None => None,
     };
-    let connection = Connection::build(&settings.ice, servers, certificate)?;
-    let jitter = u32::try_from(settings.jitter.as_millis()).unwrap_or(u32::MAX);
-    connection.webrtcbin.set_property("latency", jitter);
-    if jitter > 0 {
-        connection.ask_for_lost_packets();
-    }
+    let side = side(&settings, offer)?;
     let receiver = Arc::new(Receiver::new(settings.units.clone(), recording.clone()));
-    receiver.attach(&connection.pipeline, &connection.webrtcbin);
-    let pads = offer::add_sections(&connection, &settings)?;
-    connection.play()?;
+    let jitter = u32::try_from(settings.jitter.as_millis()).unwrap_or(u32::MAX);
+    let negotiation = Negotiation::begin(side, settings.ice, servers, certificate, &Arc::default(), |connection| {
+        connection.webrtcbin.set_property("latency", jitter);
+        if jitter > 0 {
+            connection.ask_for_lost_packets();
+        }
+        receiver.attach(&connection.pipeline, &connection.webrtcbin);
+    })?;
     Ok(Calling {
-        connection,
-        pads,
+        negotiation,
         arrived: receiver.arrived.subscribe(),
         receiver,
         told: Arrived::default(),
         recording,
         events,
-        fingerprints: Vec::new(),
-        secured: None,
-        sending: Vec::new(),
+        path: None,
         test_media: Vec::new(),
         last: (Instant::now(), CallerStats::default()),
         latency_changes: 0,
     })
 }
 
+/// What we want: to see and hear any line, and to send test media if asked.
+fn side(settings: &CallerSettings, offer: Option<Box<Offer>>) -> Result<Side, PeerError> {
+    let Some(mut offer) = offer else {
+        return Ok(Side::Offering { plan: viewing_plan(settings.video, settings.audio, settings.send_test_media) });
+    };
+    for section in &mut offer.sections {
+        section.takeable &= match section.kind {
+            MediaKind::Video => settings.video,
+            _ => settings.audio,
+        };
+    }
+    let streams = if settings.send_test_media { test_media::streams() } else { Streams::default() };
+    // A line that wants to hear nothing is none that we cannot hear.
+    let plan = plan(&offer, &streams).or_else(|_| plan(&offer, &Streams::default()));
+    Ok(Side::Answering { plan: plan.map_err(PeerError::NoCommonCodec)?, offer })
+}
+
 impl Calling {
     async fn carry(
         &mut self,
-        fingerprint: Fingerprint,
         commands: &mut mpsc::Receiver<CallerCommand>,
     ) -> Result<std::convert::Infallible, PeerError> {
-        self.offer(fingerprint).await?;
+        let described = self.negotiation.describe().await?;
+        self.tell_description(described).await;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let connection = &mut self.negotiation.connection;
             tokio::select! {
                 biased;
-                changed = self.connection.progress.changed() => {
+                changed = connection.progress.changed() => {
                     changed.map_err(|_| fault("webrtcbin is gone"))?;
                     self.progressed().await?;
                 }
                 Ok(()) = self.arrived.changed() => self.tell_arrival().await,
-                Some(command) = commands.recv() => match command {
-                    CallerCommand::Answer(answer) => self.take_answer(*answer).await?,
-                    CallerCommand::Candidate(candidate) => self.connection.add_candidate(&candidate.text()),
-                },
-                Some(line) = self.connection.candidates.recv() => self.tell_late(&line).await,
-                _ = tick.tick() => self.ticked()?,
+                Some(command) = commands.recv() => self.obey(command).await?,
+                Some(line) = connection.candidates.recv() => self.tell_late(&line).await,
+                _ = tick.tick() => self.ticked().await,
             }
         }
     }
 
-    async fn offer(&mut self, fingerprint: Fingerprint) -> Result<(), PeerError> {
-        let description = self.connection.create("create-offer", "offer").await?;
-        let text = description.sdp().as_text().map_err(|_| fault("webrtcbin's offer has no text"))?;
-        self.connection.set_local(&description).await?;
-        self.connection.gathered().await;
-        let candidates = self.connection.found();
-        let text = offer::complete(&text, fingerprint, &candidates);
-        let _ = self.events.send(CallerEvent::Offer(text)).await;
-        Ok(())
+    async fn tell_description(&self, described: Described) {
+        let event = match described {
+            Described::Offer(text) => CallerEvent::Offer(text),
+            Described::Answer(text) => CallerEvent::Answer(text),
+        };
+        let _ = self.events.send(event).await;
     }
 
-    async fn take_answer(&mut self, answer: RemoteAnswer) -> Result<(), PeerError> {
-        // A second answer to one offer: another device of the same key. The first one has the call.
-        if !self.fingerprints.is_empty() {
-            return Ok(());
-        }
-        // webrtcbin connects the pads whose caps it has seen when the answer comes, and fixes their codec.
-        let formats = offer::sendable(&answer);
-        for pad in &self.pads {
-            let format = formats.iter().flatten().find(|(format, _)| format.track == pad.track);
-            if let Some(&(format, payload_type)) = format {
-                pad.announce(format, payload_type)?;
-                self.sending.push((format, payload_type, pad.ssrc, pad.pad()));
+    async fn obey(&mut self, command: CallerCommand) -> Result<(), PeerError> {
+        let refused = match command {
+            CallerCommand::Answer(answer) => self.negotiation.take_answer(&answer).await?.err(),
+            CallerCommand::Offer(offer) => match self.negotiation.renegotiate(&offer)? {
+                Ok(answer) => {
+                    self.tell_description(Described::Answer(answer)).await;
+                    None
+                }
+                Err(reject) => Some(reject),
+            },
+            CallerCommand::Restart => {
+                if let Some(offer) = self.negotiation.restart() {
+                    self.tell_description(Described::Offer(offer)).await;
+                }
+                None
             }
-        }
-        self.fingerprints = answer.fingerprints;
-        self.connection.set_remote(WebRTCSDPType::Answer, &answer.text).await?;
-        for candidate in &answer.candidates {
-            self.connection.add_candidate(&candidate.text());
+            CallerCommand::Candidate(candidate) => {
+                self.negotiation.add_candidate(&candidate);
+                None
+            }
+        };
+        if let Some(why) = refused {
+            let _ = self.events.send(CallerEvent::NotRenegotiated(why)).await;
         }
         Ok(())
     }
 
     async fn progressed(&mut self) -> Result<(), PeerError> {
-        let progress = self.connection.progress.borrow_and_update().clone();
-        if progress.dtls == Dtls::Connected && self.secured.is_none() {
+        let progress = self.negotiation.connection.progress.borrow_and_update().clone();
+        if progress.dtls == Dtls::Connected && self.path.is_none() {
             self.secure().await?;
         }
-        if let Some(failure) = progress.failure(self.secured.is_some()) {
+        if let Some(failure) = progress.failure(self.path.is_some()) {
             return Err(failure);
         }
         if progress.latency_changes != self.latency_changes {
             self.latency_changes = progress.latency_changes;
-            let _ = self.connection.pipeline.recalculate_latency();
+            let _ = self.negotiation.connection.pipeline.recalculate_latency();
         }
         Ok(())
     }
 
     /// As on the answering side: no media before the certificate turned out to be the right one.
     async fn secure(&mut self) -> Result<(), PeerError> {
-        self.connection.verify(&self.fingerprints)?;
+        let Negotiation { connection, agreed, pads, .. } = &self.negotiation;
+        let Some(agreed) = agreed else { return Err(fault("DTLS came up before there was an answer")) };
+        connection.verify(&agreed.fingerprints)?;
         self.receiver.incoming.trust();
-        for (format, payload_type, ssrc, pad) in self.sending.drain(..) {
-            self.test_media.push(TestMedia::start(format, payload_type, ssrc, pad)?);
+        for section in agreed.plan.sections.iter().filter(|section| section.direction.sends()) {
+            let Some(&(payload_type, track)) = section.receive.first() else { continue };
+            let Some(format) = Format::of(track) else { continue };
+            if let Some(pad) = pads.iter().find(|pad| pad.track == format.track) {
+                self.test_media.push(TestMedia::start(format, payload_type, pad.ssrc, pad.pad())?);
+            }
         }
-        self.secured = Some(self.connection.arrivals.packets());
+        self.path = Some(Path::new(connection));
         let _ = self.events.send(CallerEvent::Connected).await;
         Ok(())
     }
@@ -215,26 +233,25 @@ impl Calling {
         self.told = arrived;
     }
 
-    async fn tell_late(&self, line: &str) {
-        let Ok(Some(candidate)) = Candidate::read(line) else { return };
-        let description =
-            self.connection.webrtcbin.property::<Option<gst_webrtc::WebRTCSessionDescription>>("local-description");
-        let mid = description.and_then(|d| Some(d.sdp().media(0)?.attribute_val("mid")?.to_owned()));
-        let event = CallerEvent::LateCandidate { candidate: candidate.text(), mid: mid.unwrap_or_default(), index: 0 };
-        let _ = self.events.send(event).await;
+    async fn tell_late(&mut self, line: &str) {
+        if let Some((candidate, mid, index)) = self.negotiation.late(line) {
+            let event = CallerEvent::LateCandidate { candidate: candidate.text(), mid, index };
+            let _ = self.events.send(event).await;
+        }
     }
 
-    fn ticked(&mut self) -> Result<(), PeerError> {
-        let Some(arrived) = self.secured else { return Ok(()) };
-        if self.connection.is_silent(arrived) {
-            return Err(PeerError::ConsentLost);
+    async fn ticked(&mut self) {
+        let Some(path) = &mut self.path else { return };
+        match path.look(&self.negotiation.connection) {
+            Some(Turn::Lost) => drop(self.events.send(CallerEvent::PathLost).await),
+            Some(Turn::Found) => drop(self.events.send(CallerEvent::PathFound).await),
+            None => {}
         }
         let (before, last) = self.last;
         let stats = self.stats(before.elapsed(), last);
         self.last = (Instant::now(), stats);
         // Statistics that find no room are superseded by the next.
         let _ = self.events.try_send(CallerEvent::Stats(stats));
-        Ok(())
     }
 
     fn stats(&self, since: Duration, last: CallerStats) -> CallerStats {
@@ -255,16 +272,9 @@ impl Calling {
     }
 
     async fn down(self, polite: bool) {
-        let Self { connection, pads, receiver, recording, events, test_media, .. } = self;
-        let polite = polite && connection.progress.borrow().dtls == Dtls::Connected;
-        let flushed: Vec<gst::Pad> = pads.iter().map(SourcePad::pad).collect();
-        drop(pads);
-        let teardown = connection
-            .close(polite, move || {
-                flush(&flushed);
-                drop(test_media);
-            })
-            .await;
+        let Self { negotiation: Negotiation { connection, pads, .. }, receiver, recording, events, test_media, .. } =
+            self;
+        let teardown = connection.close(polite, pads, test_media).await;
         drop(receiver);
         let recorded = match recording {
             Some(recording) => tokio::task::spawn_blocking(move || recording.finish()).await.ok().flatten(),

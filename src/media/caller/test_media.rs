@@ -3,6 +3,7 @@
 use gst::prelude::*;
 use gst_app::{AppSink, AppSinkCallbacks};
 
+use crate::endpoint::{AudioCodec, AudioStream, Streams, VideoCodec, VideoStream};
 use crate::media::PeerError;
 use crate::media::peer::connection::fault;
 use crate::media::peer::outgoing::Format;
@@ -26,6 +27,13 @@ const H264: &str = concat!(
 const PCMU: &str = concat!(tone!(), " ! mulawenc ! rtppcmupay name=pay max-ptime=20000000", out!());
 const PCMA: &str = concat!(tone!(), " ! alawenc ! rtppcmapay name=pay max-ptime=20000000", out!());
 const OPUS: &str = concat!(tone!(), " ! opusenc ! rtpopuspay name=pay", out!());
+
+/// What test media can be, as a line's streams.
+pub(super) fn streams() -> Streams {
+    let video = VideoStream { codec: VideoCodec::H264, profile_level_id: None, width: 320, height: 240 };
+    let audio = AudioStream { codec: AudioCodec::Opus, rate: 48_000, channels: 2 };
+    Streams { video: Some(video), audio: Some(audio) }
+}
 
 /// A live source of one track in a pipeline of its own, which pushes its packets on a pad. Dropping it stops it; that blocks for milliseconds.
 pub(super) struct TestMedia(gst::Pipeline);

@@ -6,46 +6,31 @@ use std::sync::atomic::AtomicU64;
 use gst::prelude::*;
 use gst_webrtc::{WebRTCRTPTransceiverDirection, WebRTCSDPType};
 
-use super::PeerSetup;
 use super::connection::{Connection, fault};
-use super::incoming::Incoming;
 use super::outgoing::{Format, SourcePad};
-use super::task::Running;
-use crate::media::servers::Servers;
-use crate::media::{Event, IceSettings, PeerError};
-use crate::sdp::{AudioPlan, Candidate, CandidateKind, Direction, LocalTransport, PlannedSection, VideoPlan};
+use crate::media::{IceSettings, PeerError};
+use crate::sdp::{
+    AudioPlan, Candidate, CandidateKind, Direction, Fingerprint, LocalTransport, Offer, Plan, PlannedSection, VideoPlan,
+};
 
-/// A playing pipeline whose pads are planned from the offer.
-pub(super) struct Parts {
-    pub(super) setup: PeerSetup,
-    pub(super) connection: Connection,
-    pub(super) pads: Vec<SourcePad>,
-    pub(super) incoming: Arc<Incoming>,
-    pub(super) requests: Arc<AtomicU64>,
-}
-
-/// Builds the pipeline. Blocks.
+/// Links the pads that the plan sends on, and starts the pipeline. Blocks.
 ///
 /// # Errors
-/// [`PeerError::GStreamer`]; what was built by then is taken down.
-pub(super) fn assemble(setup: PeerSetup, servers: Servers) -> Result<Parts, PeerError> {
-    let connection = Connection::build(&setup.ice, servers, setup.certificate.clone())?;
-    let incoming = Arc::new(Incoming::default());
-    incoming.attach(&connection.webrtcbin);
-    let requests = Arc::new(AtomicU64::new(0));
-    let pads = pads(&setup, &connection, &requests)?;
-    Ok(Parts { setup, connection, pads, incoming, requests })
-}
-
-fn pads(setup: &PeerSetup, connection: &Connection, requests: &Arc<AtomicU64>) -> Result<Vec<SourcePad>, PeerError> {
+/// [`PeerError::GStreamer`].
+pub(super) fn add_pads(
+    connection: &Connection,
+    offer: &Offer,
+    plan: &Plan,
+    requests: &Arc<AtomicU64>,
+) -> Result<Vec<SourcePad>, PeerError> {
     let mut sending = Vec::new();
-    for (index, section) in setup.plan.sections.iter().enumerate() {
+    for (index, section) in plan.sections.iter().enumerate() {
         // A pad that matches no m-line aborts the process: only what the plan sends gets one.
         let Some(format) = sent(section) else { continue };
         let pad = SourcePad::link(connection, index, format.track, requests)?;
         let transceiver = pad.transceiver()?;
         // Leaves `nack` in the answer. webrtcbin itself knows no way but RTX to honour it, which the plan does not take: see `resend`.
-        transceiver.set_property("do-nack", section.video.is_some() && resends(setup));
+        transceiver.set_property("do-nack", section.video.is_some() && asks_again(offer, section));
         transceiver.set_direction(match section.direction {
             Direction::SendOnly => WebRTCRTPTransceiverDirection::Sendonly,
             _ => WebRTCRTPTransceiverDirection::Sendrecv,
@@ -57,6 +42,12 @@ fn pads(setup: &PeerSetup, connection: &Connection, requests: &Arc<AtomicU64>) -
         pad.announce(*format, *payload_type)?;
     }
     Ok(sending.into_iter().map(|(pad, ..)| pad).collect())
+}
+
+/// Whether the caller asks for packets that it lost.
+fn asks_again(offer: &Offer, section: &PlannedSection) -> bool {
+    let codecs = offer.sections.get(section.index).map_or(&[][..], |offered| &offered.codecs);
+    codecs.iter().any(|codec| codec.payload_type == section.payload_type && codec.feedback.contains(&"nack"))
 }
 
 /// What we send on `section`, if anything.
@@ -73,32 +64,27 @@ fn sent(section: &PlannedSection) -> Option<Format> {
     }
 }
 
-/// Whether the caller can ask for lost packets of the video that we send.
-pub(super) fn resends(setup: &PeerSetup) -> bool {
-    setup.plan.sections.iter().filter(|section| section.video.is_some()).any(|section| {
-        let codecs = setup.offer.sections.get(section.index).map_or(&[][..], |offered| &offered.codecs);
-        codecs.iter().any(|codec| codec.payload_type == section.payload_type && codec.feedback.contains(&"nack"))
-    })
-}
-
-/// Makes the answer, with every candidate that was found in time, and sends it.
-pub(super) async fn answer(peer: &mut Running) -> Result<(), PeerError> {
-    let Running { setup, connection, .. } = peer;
-    connection.set_remote(WebRTCSDPType::Offer, &setup.plan.offer_text(&setup.offer)).await?;
+/// Makes the answer, with every candidate that was found in time.
+///
+/// # Errors
+/// [`PeerError::GStreamer`].
+pub(super) async fn answer(
+    connection: &mut Connection,
+    offer: &Offer,
+    plan: &Plan,
+    ice: &IceSettings,
+    fingerprint: Fingerprint,
+) -> Result<(String, Vec<Candidate>), PeerError> {
+    connection.set_remote(WebRTCSDPType::Offer, &plan.offer_text(offer)).await?;
     let answer = connection.create("create-answer", "answer").await?;
     let text = answer.sdp().as_text().map_err(|_| fault("webrtcbin's answer has no text"))?;
     connection.set_local(&answer).await?;
     let complete = connection.gathered().await;
     let mut candidates = connection.found();
-    advertise(&mut candidates, &setup.ice);
-    let local = LocalTransport { fingerprint: setup.certificate.fingerprint(), candidates, complete };
-    let sdp =
-        setup.plan.answer_text(&setup.offer, &text, &local).map_err(|error| PeerError::GStreamer(error.to_string()))?;
-    let _ = setup.events.send(Event::AnswerReady { call: setup.call, sdp }).await;
-    for candidate in &setup.offer.candidates {
-        connection.add_candidate(&candidate.text());
-    }
-    Ok(())
+    advertise(&mut candidates, ice);
+    let local = LocalTransport { fingerprint, candidates, complete };
+    let text = plan.answer_text(offer, &text, &local).map_err(|error| PeerError::GStreamer(error.to_string()))?;
+    Ok((text, local.candidates))
 }
 
 /// Repeats each host candidate with every public address of a 1:1 NAT, which keeps ports.

@@ -13,6 +13,7 @@ use gst_webrtc::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::goodbye;
+use super::outgoing::{SourcePad, flush};
 use super::resend::KEPT;
 use crate::media::certificate::{Certificate, fingerprint_of};
 use crate::media::servers::Servers;
@@ -27,9 +28,6 @@ const GATHERING_DEADLINE: Duration = Duration::from_secs(1);
 /// Milliseconds between two connectivity checks: the least that RFC 8445, section 14.2, allows. libnice's 20 cost a call 45 ms, since even
 /// one pair takes three steps.
 const CHECK_PACING: u32 = 5;
-/// Who takes part sends RTCP at least every 5 s (RFC 3550, section 6.2), browsers every second. RFC 7675 gives up after 30 s, libnice's own
-/// check after 50 s.
-const SILENCE: Duration = Duration::from_secs(15);
 /// libnice's signal for the other side's first connectivity check.
 const CHECKED: &str = "initial-binding-request-received";
 /// SSRCs (each with a jitter buffer and a thread) that the other side may make us keep: two tracks, their retransmissions, and some that
@@ -79,8 +77,9 @@ impl Progress {
             Dtls::Failed => return Some(PeerError::DtlsFailed),
             Dtls::Connected | Dtls::Pending => {}
         }
-        if self.ice == Ice::Failed {
-            return Some(if secured { PeerError::ConsentLost } else { PeerError::IceFailed });
+        // In a live call the path is lost, which is not the end.
+        if self.ice == Ice::Failed && !secured {
+            return Some(PeerError::IceFailed);
         }
         self.fault.clone().map(PeerError::GStreamer)
     }
@@ -253,7 +252,7 @@ impl Connection {
     }
 
     /// The one transport of the bundle. It is there once there is a local description.
-    fn transport(&self) -> Option<WebRTCDTLSTransport> {
+    pub(super) fn transport(&self) -> Option<WebRTCDTLSTransport> {
         self.webrtcbin.emit_by_name::<Option<WebRTCRTPTransceiver>>("get-transceiver", &[&0_i32])?.sender()?.transport()
     }
 
@@ -283,21 +282,15 @@ impl Connection {
         }
     }
 
-    /// Whether the other side, of whom `packets` had come when the connection was secured, has fallen silent. Who never sent one since cannot:
-    /// libnice's own check remains.
-    pub(in crate::media) fn is_silent(&self, packets: u64) -> bool {
-        self.arrivals.packets() > packets && self.arrivals.silence() > SILENCE
-    }
-
     /// The local candidates that were found since the last look.
     pub(in crate::media) fn found(&mut self) -> Vec<Candidate> {
         let lines = std::iter::from_fn(|| self.candidates.try_recv().ok());
         lines.filter_map(|line| Candidate::read(&line).ok().flatten()).collect()
     }
 
-    /// Gives ICE a candidate: `text` is our own text of one that passed the guard.
-    pub(in crate::media) fn add_candidate(&self, text: &str) {
-        self.webrtcbin.emit_by_name::<()>("add-ice-candidate", &[&0_u32, &text]);
+    /// Gives ICE a candidate that passed the guard, for an m-line that is taken: `webrtcbin` drops those of others.
+    pub(in crate::media) fn add_candidate(&self, section: usize, candidate: &Candidate) {
+        self.webrtcbin.emit_by_name::<()>("add-ice-candidate", &[&(section as u32), &candidate.text()]);
     }
 
     /// The RTP session, once there is a local description.
@@ -325,15 +318,24 @@ impl Connection {
         });
     }
 
-    /// Takes it down off the streaming threads: `first` frees what feeds it; `polite` closes DTLS so that the other side knows at once.
-    pub(in crate::media) async fn close(mut self, polite: bool, first: impl FnOnce() + Send + 'static) -> Teardown {
+    /// Takes it down off the streaming threads, with the pads that lead to it and whatever pushes on them; `polite` closes DTLS, if it is up, so
+    /// that the other side knows at once.
+    pub(in crate::media) async fn close(
+        mut self,
+        polite: bool,
+        pads: Vec<SourcePad>,
+        feeds: impl Send + 'static,
+    ) -> Teardown {
         self.closing = true;
+        let polite = polite && self.progress.borrow().dtls == Dtls::Connected;
         teardown::take_down(self.pipeline.clone(), move || {
             // Before anything flushes: the alert leaves through the same sink as the media.
             if polite {
                 goodbye::close_notify(&self.webrtcbin);
             }
-            first();
+            // A push that is stuck in there comes back, and who pushes with it.
+            flush(pads);
+            drop(feeds);
             drop(self);
         })
         .await
@@ -472,7 +474,7 @@ fn watch_ice(webrtcbin: &gst::Element, report: &Arc<watch::Sender<Progress>>, fo
         let ice = match state {
             WebRTCICEConnectionState::Connected | WebRTCICEConnectionState::Completed => Ice::Connected,
             WebRTCICEConnectionState::Failed => Ice::Failed,
-            _ => return,
+            _ => Ice::Pending,
         };
         report.send_modify(|progress| progress.ice = ice);
     });

@@ -12,6 +12,7 @@ use super::connection::{Connection, Progress, fault};
 use super::resend::{History, Wanted};
 use crate::media::PeerError;
 use crate::media::tap::{PacketSink, SinkGone, Track};
+use crate::sdp::CallerTrack;
 
 /// What a sending m-line carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,17 @@ impl Format {
     pub(in crate::media) const OPUS: Self = Self { track: Track::Audio, encoding: "OPUS", clock_rate: 48_000 };
     pub(in crate::media) const PCMU: Self = Self { track: Track::Audio, encoding: "PCMU", clock_rate: 8_000 };
     pub(in crate::media) const PCMA: Self = Self { track: Track::Audio, encoding: "PCMA", clock_rate: 8_000 };
+
+    /// How a track is sent; `None`: we cannot make it.
+    pub(in crate::media) fn of(track: CallerTrack) -> Option<Self> {
+        match track {
+            CallerTrack::H264 => Some(Self::H264),
+            CallerTrack::Opus => Some(Self::OPUS),
+            CallerTrack::Pcmu => Some(Self::PCMU),
+            CallerTrack::Pcma => Some(Self::PCMA),
+            CallerTrack::Vp8 => None,
+        }
+    }
 
     /// Without profile-level-id: it would have to equal the offer's. The SSRC must be here, or the SDP groups SSRC 0.
     fn caps(self, payload_type: u8, ssrc: u32) -> gst::Caps {
@@ -194,8 +206,8 @@ impl PacketSink for PadSink {
 }
 
 /// Makes every push, also one that is stuck in `webrtcbin`, return at once with an error.
-pub(in crate::media) fn flush(pads: &[gst::Pad]) {
-    for pad in pads {
+pub(super) fn flush(pads: Vec<SourcePad>) {
+    for SourcePad { pad, .. } in pads {
         pad.push_event(gst::event::FlushStart::new());
         let _ = pad.set_active(false);
     }

@@ -1,4 +1,4 @@
-//! A peer's task: from the guarded offer to the end of the call.
+//! A peer's task: from the first description to the end of the call.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,26 +9,30 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Connection, Dtls, fault};
+use super::connection::{Dtls, fault};
 use super::incoming::Incoming;
-use super::outgoing::{PadSink, SourcePad, flush};
+use super::negotiation::{Described, Negotiation};
+use super::outgoing::PadSink;
+use super::path::{Path, Turn};
 use super::rtcp::Feedback;
-use super::{PeerSetup, answer};
-use crate::media::hub::Tap;
+use super::{Order, PeerSetup};
+use crate::media::hub::{Lease, Tap};
+use crate::media::servers::{self, Servers};
 use crate::media::tap::{RtpFields, TapSettings, Track};
-use crate::media::{Event, PeerError, PeerStats, Teardown, TrackStats, servers};
-use crate::sdp::Candidate;
+use crate::media::{CallId, Event, PeerError, PeerStats, Teardown, TrackStats};
+use crate::sdp::{Agreement, Candidate};
 
 /// Between two statistics.
 const TICK: Duration = Duration::from_secs(1);
 
 /// What the task owns.
-pub(super) struct Running {
-    pub(super) setup: PeerSetup,
-    pub(super) connection: Connection,
-    pub(super) pads: Vec<SourcePad>,
-    pub(super) incoming: Arc<Incoming>,
-    pub(super) requests: Arc<AtomicU64>,
+struct Running {
+    call: CallId,
+    lease: Arc<Lease>,
+    events: mpsc::Sender<Event>,
+    negotiation: Negotiation,
+    incoming: Arc<Incoming>,
+    requests: Arc<AtomicU64>,
     feedback: Arc<Feedback>,
     secured: Option<Secured>,
     latency_changes: u32,
@@ -36,44 +40,30 @@ pub(super) struct Running {
     first_media: bool,
 }
 
-/// The caller's certificate matched.
+/// The other side's certificate matched.
 struct Secured {
     tap: Option<Tap>,
-    /// Packets that had arrived by then: those of the DTLS handshake.
-    arrived: u64,
+    path: Path,
 }
 
 pub(super) async fn run(
     setup: PeerSetup,
     mut candidates: mpsc::Receiver<Candidate>,
+    mut orders: mpsc::Receiver<Order>,
     stop: CancellationToken,
 ) -> Teardown {
     let (call, events) = (setup.call, setup.events.clone());
     let servers = servers::find(&setup.ice, &setup.servers).await;
     // State changes and plugin loading block.
-    let running = match tokio::task::spawn_blocking(move || answer::assemble(setup, servers)).await {
-        Ok(Ok(parts)) => Ok(Running {
-            setup: parts.setup,
-            connection: parts.connection,
-            pads: parts.pads,
-            incoming: parts.incoming,
-            requests: parts.requests,
-            feedback: Arc::default(),
-            secured: None,
-            latency_changes: 0,
-            checked: false,
-            first_media: false,
-        }),
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(fault("the peer's making was cut short")),
-    };
+    let running = tokio::task::spawn_blocking(move || assemble(setup, servers)).await;
+    let running = running.unwrap_or_else(|_| Err(fault("the peer's making was cut short")));
     let nothing = Teardown { took: Duration::ZERO, leaked: false };
     let (running, failure) = match running {
         Ok(mut running) => {
             let failure = tokio::select! {
                 biased;
                 () = stop.cancelled() => None,
-                error = running.live(&mut candidates) => Some(error),
+                error = running.live(&mut candidates, &mut orders) => Some(error),
             };
             (Some(running), failure)
         }
@@ -93,10 +83,40 @@ pub(super) async fn run(
     }
 }
 
+/// Builds the pipeline with its pads, and starts it. Blocks.
+///
+/// # Errors
+/// [`PeerError::GStreamer`]; what was built by then is taken down.
+fn assemble(setup: PeerSetup, servers: Servers) -> Result<Running, PeerError> {
+    let PeerSetup { call, side, ice, certificate, lease, events, .. } = setup;
+    let incoming = Arc::new(Incoming::default());
+    let requests = Arc::new(AtomicU64::new(0));
+    let negotiation = Negotiation::begin(side, ice, servers, certificate, &requests, |connection| {
+        incoming.attach(&connection.webrtcbin);
+    })?;
+    Ok(Running {
+        call,
+        lease,
+        events,
+        negotiation,
+        incoming,
+        requests,
+        feedback: Arc::default(),
+        secured: None,
+        latency_changes: 0,
+        checked: false,
+        first_media: false,
+    })
+}
+
 impl Running {
-    /// Answers, then carries the call until it fails.
-    async fn live(&mut self, candidates: &mut mpsc::Receiver<Candidate>) -> PeerError {
-        match self.carry(candidates).await {
+    /// Answers or offers, then carries the call until it fails.
+    async fn live(
+        &mut self,
+        candidates: &mut mpsc::Receiver<Candidate>,
+        orders: &mut mpsc::Receiver<Order>,
+    ) -> PeerError {
+        match self.carry(candidates, orders).await {
             Ok(never) => match never {},
             Err(error) => error,
         }
@@ -105,29 +125,75 @@ impl Running {
     async fn carry(
         &mut self,
         candidates: &mut mpsc::Receiver<Candidate>,
+        orders: &mut mpsc::Receiver<Order>,
     ) -> Result<std::convert::Infallible, PeerError> {
-        answer::answer(self).await?;
+        let described = self.negotiation.describe().await?;
+        self.tell_description(described).await;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let connection = &mut self.negotiation.connection;
             tokio::select! {
                 biased;
-                changed = self.connection.progress.changed() => {
+                changed = connection.progress.changed() => {
                     changed.map_err(|_| fault("webrtcbin is gone"))?;
                     self.progressed().await?;
                 }
-                Some(candidate) = candidates.recv() => self.connection.add_candidate(&candidate.text()),
-                Some(line) = self.connection.candidates.recv() => self.tell_late(&line).await,
-                _ = tick.tick() => self.ticked()?,
+                Some(order) = orders.recv() => self.obey(order).await?,
+                // Those of somebody who has not answered yet wait in their queue.
+                Some(candidate) = candidates.recv(), if self.negotiation.agreed.is_some() => {
+                    self.negotiation.add_candidate(&candidate);
+                }
+                Some(line) = connection.candidates.recv() => self.tell_late(&line).await,
+                _ = tick.tick() => self.ticked().await,
             }
         }
     }
 
+    async fn tell_description(&self, described: Described) {
+        let call = self.call;
+        let event = match described {
+            Described::Offer(sdp) => Event::OfferReady { call, sdp },
+            Described::Answer(sdp) => Event::AnswerReady { call, sdp },
+        };
+        let _ = self.events.send(event).await;
+    }
+
+    async fn obey(&mut self, order: Order) -> Result<(), PeerError> {
+        let refused = match order {
+            Order::Answer(answer) => {
+                let taken = self.negotiation.take_answer(&answer).await?;
+                if let Some(agreed) = &self.negotiation.agreed {
+                    agreed.require_sending().map_err(PeerError::NoCommonCodec)?;
+                }
+                taken.err()
+            }
+            Order::Renegotiate(offer) => match self.negotiation.renegotiate(&offer)? {
+                Ok(answer) => {
+                    self.tell_description(Described::Answer(answer)).await;
+                    None
+                }
+                Err(reject) => Some(reject),
+            },
+            Order::Restart => {
+                // Before there is anything to restart nothing can be lost.
+                if let Some(offer) = self.negotiation.restart() {
+                    self.tell_description(Described::Offer(offer)).await;
+                }
+                None
+            }
+        };
+        if let Some(why) = refused {
+            let _ = self.events.send(Event::NotRenegotiated { call: self.call, why }).await;
+        }
+        Ok(())
+    }
+
     async fn progressed(&mut self) -> Result<(), PeerError> {
-        let progress = self.connection.progress.borrow_and_update().clone();
+        let progress = self.negotiation.connection.progress.borrow_and_update().clone();
         if progress.checked && !self.checked {
             self.checked = true;
-            let _ = self.setup.events.send(Event::Checked { call: self.setup.call }).await;
+            let _ = self.events.send(Event::Checked { call: self.call }).await;
         }
         if progress.dtls == Dtls::Connected && self.secured.is_none() {
             self.secure().await?;
@@ -141,28 +207,30 @@ impl Running {
         }
         if progress.first_media && !self.first_media {
             self.first_media = true;
-            let _ = self.setup.events.send(Event::FirstMedia { call: self.setup.call }).await;
+            let _ = self.events.send(Event::FirstMedia { call: self.call }).await;
         }
         Ok(())
     }
 
     /// DTLS is up. No media flows either way before the certificate turned out to be one that the offer names.
     async fn secure(&mut self) -> Result<(), PeerError> {
-        self.connection.verify(&self.setup.offer.fingerprints)?;
+        let Negotiation { connection, agreed, .. } = &self.negotiation;
+        let Some(agreed) = agreed else { return Err(fault("DTLS came up before there was an answer")) };
+        connection.verify(&agreed.fingerprints)?;
+        let tap = self.join(agreed);
         self.incoming.trust();
-        if let Some(session) = self.connection.rtp_session() {
+        if let Some(session) = connection.rtp_session() {
             self.feedback.attach(&session);
         }
-        let arrived = self.connection.arrivals.packets();
-        self.secured = Some(Secured { tap: self.join(), arrived });
-        let _ = self.setup.events.send(Event::Secured { call: self.setup.call }).await;
+        self.secured = Some(Secured { tap, path: Path::new(connection) });
+        let _ = self.events.send(Event::Secured { call: self.call }).await;
         Ok(())
     }
 
-    fn join(&self) -> Option<Tap> {
-        let ssrc = |track| self.pads.iter().find(|pad| pad.track == track).map(|pad| pad.ssrc);
+    fn join(&self, agreed: &Agreement) -> Option<Tap> {
+        let ssrc = |track| self.negotiation.pads.iter().find(|pad| pad.track == track).map(|pad| pad.ssrc);
         let (mut video, mut audio) = (None, None);
-        for section in &self.setup.plan.sections {
+        for section in &agreed.plan.sections {
             let fields = |ssrc| RtpFields { payload_type: section.payload_type, ssrc };
             if section.video.is_some() {
                 video = ssrc(Track::Video).map(fields);
@@ -174,45 +242,47 @@ impl Running {
         if settings.video.is_none() && settings.audio.is_none() {
             return None;
         }
-        let resends = answer::resends(&self.setup);
-        let sink = PadSink::new(&self.pads, resends, self.feedback.wanted.clone(), self.connection.report.clone());
-        Some(self.setup.lease.tap(settings, Box::new(sink)))
+        let sink = PadSink::new(
+            &self.negotiation.pads,
+            agreed.resends,
+            self.feedback.wanted.clone(),
+            self.negotiation.connection.report.clone(),
+        );
+        Some(self.lease.tap(settings, Box::new(sink)))
     }
 
     fn recalculate_latency(&self) {
-        if self.connection.pipeline.recalculate_latency().is_err() {
-            tracing::debug!(call = %self.setup.call, "the latency cannot be recalculated");
+        if self.negotiation.connection.pipeline.recalculate_latency().is_err() {
+            tracing::debug!(call = %self.call, "the latency cannot be recalculated");
         }
     }
 
-    async fn tell_late(&self, line: &str) {
-        let (Ok(Some(candidate)), Some(first)) = (Candidate::read(line), self.setup.plan.sections.first()) else {
-            return;
-        };
-        let event = Event::LateCandidate {
-            call: self.setup.call,
-            candidate: candidate.text(),
-            mid: first.mid.clone(),
-            index: first.index as u32,
-        };
-        let _ = self.setup.events.send(event).await;
+    async fn tell_late(&mut self, line: &str) {
+        let Some((candidate, mid, index)) = self.negotiation.late(line) else { return };
+        let event = Event::LateCandidate { call: self.call, candidate: candidate.text(), mid, index };
+        let _ = self.events.send(event).await;
     }
 
-    fn ticked(&self) -> Result<(), PeerError> {
-        let Some(secured) = &self.secured else { return Ok(()) };
-        if self.connection.is_silent(secured.arrived) {
-            return Err(PeerError::ConsentLost);
+    async fn ticked(&mut self) {
+        let Some(secured) = &mut self.secured else { return };
+        let call = self.call;
+        match secured.path.look(&self.negotiation.connection) {
+            Some(Turn::Lost) => drop(self.events.send(Event::PathLost { call }).await),
+            Some(Turn::Found) => drop(self.events.send(Event::PathFound { call }).await),
+            None => {}
         }
-        let stats = self.stats(secured);
-        // Statistics that find no room are superseded by the next.
-        let _ = self.setup.events.try_send(Event::Stats { call: self.setup.call, stats });
-        Ok(())
+        if let Some(secured) = &self.secured {
+            let stats = self.stats(secured);
+            // Statistics that find no room are superseded by the next.
+            let _ = self.events.try_send(Event::Stats { call, stats });
+        }
     }
 
     fn stats(&self, secured: &Secured) -> PeerStats {
         let sent = secured.tap.as_ref().map(Tap::stats).unwrap_or_default();
-        let lost =
-            |track| self.pads.iter().find(|pad| pad.track == track).map_or(0, |pad| self.feedback.lost(pad.ssrc));
+        let lost = |track| {
+            self.negotiation.pads.iter().find(|pad| pad.track == track).map_or(0, |pad| self.feedback.lost(pad.ssrc))
+        };
         PeerStats {
             sent_video: TrackStats { lost: lost(Track::Video), ..sent.video },
             sent_audio: TrackStats { lost: lost(Track::Audio), ..sent.audio },
@@ -225,18 +295,9 @@ impl Running {
 
     /// Taps first, then the pipeline, then the lease.
     async fn down(self) -> Teardown {
-        let Self { setup, connection, pads, secured, .. } = self;
-        let polite = connection.progress.borrow().dtls == Dtls::Connected;
-        let flushed: Vec<gst::Pad> = pads.iter().map(SourcePad::pad).collect();
-        drop(pads);
-        let teardown = connection
-            .close(polite, move || {
-                // A push that is stuck in there comes back, and the tap with it.
-                flush(&flushed);
-                drop(secured);
-            })
-            .await;
-        drop(setup);
+        let Self { negotiation: Negotiation { connection, pads, .. }, secured, lease, .. } = self;
+        let teardown = connection.close(true, pads, secured).await;
+        drop(lease);
         teardown
     }
 }

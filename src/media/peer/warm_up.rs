@@ -24,15 +24,18 @@ a=fingerprint:sha-256 00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:0
 pub(in crate::media) async fn warm_up(certificate: Arc<Certificate>) -> Result<(), PeerError> {
     let ice = IceSettings { bind: vec![std::net::Ipv4Addr::LOCALHOST.into()], ..IceSettings::default() };
     let mut connection = Connection::build(&ice, Servers::default(), certificate)?;
-    let answered = answer(&mut connection).await;
-    connection.close(false, || {}).await;
+    let mut pads = Vec::new();
+    let answered = answer(&mut connection, &mut pads).await;
+    connection.close(false, pads, ()).await;
     answered
 }
 
-async fn answer(connection: &mut Connection) -> Result<(), PeerError> {
-    let pad = SourcePad::link(connection, 0, Track::Video, &Arc::default())?;
+async fn answer(connection: &mut Connection, pads: &mut Vec<SourcePad>) -> Result<(), PeerError> {
+    pads.push(SourcePad::link(connection, 0, Track::Video, &Arc::default())?);
     connection.play()?;
-    pad.announce(Format::H264, 96)?;
+    for pad in &*pads {
+        pad.announce(Format::H264, 96)?;
+    }
     connection.set_remote(WebRTCSDPType::Offer, OFFER).await?;
     let answer = connection.create("create-answer", "answer").await?;
     connection.set_local(&answer).await?;
@@ -51,14 +54,15 @@ mod tests {
         crate::media::init().unwrap();
         let certificate = Arc::new(Certificate::make().unwrap());
         let mut connection = Connection::build(&IceSettings::default(), Servers::default(), certificate).unwrap();
-        answer(&mut connection).await.unwrap();
+        let mut pads = Vec::new();
+        answer(&mut connection, &mut pads).await.unwrap();
         let bin = connection.webrtcbin.clone().downcast::<gst::Bin>().unwrap();
         let waits: Vec<bool> = bin
             .iterate_all_by_element_factory_name("clocksync")
             .into_iter()
             .map(|element| element.unwrap().property("sync"))
             .collect();
-        connection.close(false, || {}).await;
+        connection.close(false, pads, ()).await;
 
         assert!(!waits.is_empty() && !waits.contains(&true), "{waits:?}");
     }
