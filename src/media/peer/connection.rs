@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::goodbye;
 use super::outgoing::{SourcePad, flush};
+use super::records::Records;
 use super::resend::KEPT;
 use crate::media::certificate::{Certificate, fingerprint_of};
 use crate::media::servers::Servers;
@@ -163,7 +164,7 @@ impl Connection {
         let (found, candidates) = mpsc::channel(MAX_CANDIDATES);
         let arrivals = Arc::new(Arrivals::new());
         configure_ice(&webrtcbin, ice, &servers, &report)?;
-        watch_elements(&webrtcbin, certificate, &arrivals)?;
+        watch_elements(&webrtcbin, certificate, &arrivals, &report)?;
         watch_ice(&webrtcbin, &report, found);
         watch_bus(&pipeline, &report);
         pipeline.add(&webrtcbin).map_err(|_| fault("webrtcbin cannot be added"))?;
@@ -410,12 +411,14 @@ fn watch_elements(
     webrtcbin: &gst::Element,
     certificate: Arc<Certificate>,
     arrivals: &Arc<Arrivals>,
+    report: &Arc<watch::Sender<Progress>>,
 ) -> Result<(), PeerError> {
     let bin = webrtcbin.downcast_ref::<gst::Bin>().ok_or_else(|| fault("webrtcbin is no bin"))?;
     if let Some(rtpbin) = bin.by_name("rtpbin") {
         rtpbin.set_property("max-streams", MAX_STREAMS);
     }
     let arrivals = arrivals.clone();
+    let report = Arc::downgrade(report);
     bin.connect_deep_element_added(move |_, _, element| {
         let Some(factory) = element.factory() else { return };
         match factory.name().as_str() {
@@ -432,8 +435,21 @@ fn watch_elements(
             "clocksync" => element.set_property("sync", false),
             "nicesrc" => {
                 let Some(pad) = element.static_pad("src") else { return };
-                let arrivals = arrivals.clone();
-                pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, _| {
+                let (arrivals, report, records) = (arrivals.clone(), report.clone(), Records::default());
+                pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, probe| {
+                    let handshaking = || report.upgrade().is_some_and(|report| report.borrow().dtls == Dtls::Pending);
+                    let admit = |buffer: &gst::BufferRef| {
+                        buffer.map_readable().is_ok_and(|datagram| records.admit(&datagram, handshaking))
+                    };
+                    let admitted = match &probe.data {
+                        Some(gst::PadProbeData::Buffer(buffer)) => admit(buffer),
+                        // Datagrams that were read together are dropped together: media among them is sent again.
+                        Some(gst::PadProbeData::BufferList(buffers)) => buffers.iter().all(admit),
+                        _ => true,
+                    };
+                    if !admitted {
+                        return gst::PadProbeReturn::Drop;
+                    }
                     arrivals.note();
                     gst::PadProbeReturn::Ok
                 });

@@ -9,6 +9,7 @@ mod nice;
 mod offer;
 pub(in crate::media) mod outgoing;
 pub(in crate::media) mod path;
+mod records;
 mod resend;
 mod rtcp;
 mod task;
