@@ -42,17 +42,22 @@ pub(super) async fn take_down(pipeline: gst::Pipeline, first: impl FnOnce() + Se
 /// How often a pipeline is asked to stop: more than it should ever take.
 const ATTEMPTS: usize = 5;
 
-/// Sets a pipeline to Null; false when it stays up. One element that fails on its way down stops its bin where it is, with whatever is above
-/// it still playing: seen once in 15,000 calls that were hung up while they were being made. Each element by itself, then the bin again.
+/// Sets a pipeline to Null with everything in it; false when something stays up, and must not be freed like that.
+///
+/// A bin that is Null may hold elements that are not. One that fails on its way down stops its bin where it is. And `webrtcbin`'s own thread,
+/// amid making a transport, brings its elements to the state that it saw its parent in, which may be gone by then: so are calls that are hung
+/// up while they are being made. That thread has ended once the pipeline is Null, so the second look finds everything.
 pub(super) fn stop(pipeline: &gst::Pipeline) -> bool {
     (0..ATTEMPTS).any(|_| {
         let stopped = pipeline.set_state(gst::State::Null).is_ok() && pipeline.current_state() == gst::State::Null;
-        if !stopped {
-            for element in pipeline.iterate_recurse().into_iter().flatten() {
-                // The bin's own answer tells.
+        let mut all_stopped = true;
+        for element in pipeline.iterate_recurse().into_iter().flatten() {
+            if !stopped || element.current_state() != gst::State::Null {
+                all_stopped = false;
+                // The next look tells.
                 let _ = element.set_state(gst::State::Null);
             }
         }
-        stopped
+        stopped && all_stopped
     })
 }

@@ -11,6 +11,7 @@ use gst_webrtc::{
     WebRTCRTPTransceiver, WebRTCSDPType, WebRTCSessionDescription,
 };
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::task::TaskTracker;
 
 use super::goodbye;
 use super::outgoing::{SourcePad, flush};
@@ -126,6 +127,8 @@ pub(in crate::media) struct Connection {
     pub(in crate::media) arrivals: Arc<Arrivals>,
     /// Whether gathering has to ask servers.
     asks_servers: bool,
+    /// What `webrtcbin` was asked and has not replied to, whoever still waits for it.
+    at_work: TaskTracker,
     /// [`Connection::close`] has it.
     closing: bool,
 }
@@ -169,7 +172,17 @@ impl Connection {
         watch_bus(&pipeline, &report);
         pipeline.add(&webrtcbin).map_err(|_| fault("webrtcbin cannot be added"))?;
         let asks_servers = servers.are_asked();
-        Ok(Self { pipeline, webrtcbin, progress, report, candidates, arrivals, asks_servers, closing: false })
+        Ok(Self {
+            pipeline,
+            webrtcbin,
+            progress,
+            report,
+            candidates,
+            arrivals,
+            asks_servers,
+            at_work: TaskTracker::new(),
+            closing: false,
+        })
     }
 
     /// Starts the pipeline. Blocks for milliseconds.
@@ -228,7 +241,9 @@ impl Connection {
         emit: impl FnOnce(&gst::Promise),
     ) -> Result<Option<gst::Structure>, PeerError> {
         let (tell, reply) = oneshot::channel();
+        let at_work = self.at_work.token();
         let promise = gst::Promise::with_change_func(move |reply| {
+            drop(at_work);
             let _ = tell.send(reply.map(|structure| structure.map(ToOwned::to_owned)));
         });
         emit(&promise);
@@ -329,6 +344,12 @@ impl Connection {
     ) -> Teardown {
         self.closing = true;
         let polite = polite && self.progress.borrow().dtls == Dtls::Connected;
+        // Amid what it was asked `webrtcbin` adds and links elements on a thread of its own, and brings them to the state that their parent had.
+        // A pipeline that is set to Null then takes the changing links for a loop, and leaves elements playing in a bin that is Null.
+        self.at_work.close();
+        if tokio::time::timeout(teardown::DEADLINE, self.at_work.wait()).await.is_err() {
+            tracing::warn!("webrtcbin is taken down amid what it was asked");
+        }
         teardown::take_down(self.pipeline.clone(), move || {
             // Before anything flushes: the alert leaves through the same sink as the media.
             if polite {
