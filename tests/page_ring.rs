@@ -21,6 +21,36 @@ use support::relay::{Behaviour, TestRelay};
 /// How long an offer of these tests rings: longer than any of them takes.
 const RINGS: u64 = 100;
 
+/// Lets a test look at the sound that the page makes.
+const BELL: &str = "
+    window.contexts = [];
+    window.AudioContext = class extends AudioContext {
+        constructor(...all) { super(...all); window.contexts.push(this); }
+    };
+    // Whether a chime is heard within some seconds.
+    window.chimes = async () => {
+        const context = contexts[0], analyser = new AnalyserNode(context, { fftSize: 4096, smoothingTimeConstant: 0 });
+        for (const bell of bells) bell.connect(analyser);
+        const bins = new Float32Array(analyser.frequencyBinCount), at = Math.round(880 / (context.sampleRate / 2) * bins.length);
+        for (const until = performance.now() + 20000; performance.now() < until;) {
+            analyser.getFloatFrequencyData(bins);
+            if (Math.max(...bins.slice(at - 2, at + 3)) > -50) return true;
+            await new Promise((resolve) => setTimeout(resolve, 20));
+        }
+        return false;
+    };
+    // What goes to the loudspeaker.
+    window.bells = [];
+    const connect = AudioNode.prototype.connect, disconnect = AudioNode.prototype.disconnect;
+    AudioNode.prototype.connect = function (to, ...all) {
+        if (to instanceof AudioDestinationNode) bells.push(this);
+        return connect.call(this, to, ...all);
+    };
+    AudioNode.prototype.disconnect = function (...all) {
+        window.bells = bells.filter((bell) => bell !== this);
+        return disconnect.apply(this, all);
+    };";
+
 /// A browser with the page, waiting for calls, and the person's key.
 struct Phone {
     page: Browser,
@@ -35,6 +65,7 @@ impl Phone {
 
     async fn with_key(line: &Line, keys: &Keys) -> Phone {
         let page = Browser::start().await;
+        page.cdp("Page.addScriptToEvaluateOnNewDocument", json!({ "source": BELL })).await;
         let nsec = keys.secret_key().to_bech32().unwrap();
         page.open(&format!("{}{}", page_url(), line.fragment(&format!("&key={nsec}")))).await;
         page.click("#wait").await;
@@ -97,6 +128,7 @@ async fn a_line_rings_the_page_which_answers_with_picture_and_voice() {
     let ring = phone.rings().await;
     assert_eq!(ring, json!({ "session": session.id, "name": "Front door", "npub": line.npub() }));
     assert_eq!(phone.page.text("#who").await, "Front door");
+    assert_eq!(phone.page.js("chimes()").await, true);
     assert_eq!(phone.page.text("#who-npub").await, line.npub());
     phone.page.wait_for_js("document.title === '☎ Front door is calling'").await;
     phone.page.wait_for_js("document.title === 'Front door · callgate'").await;
@@ -105,13 +137,23 @@ async fn a_line_rings_the_page_which_answers_with_picture_and_voice() {
         "Front door is calling you."
     );
     phone.page.screenshot(&screenshots().join("ring-phone.png")).await;
+    // and on every screen both buttons are in sight, large enough for a thumb, and reached with the Tab key alone
+    for (name, width, height) in [("phone-small", 320, 568), ("phone-side", 740, 360)] {
+        phone.page.size(width, height, true).await;
+        phone.page.screenshot(&screenshots().join(format!("ring-{name}.png"))).await;
+        let fits = "['answer', 'refuse'].map((id) => document.getElementById(id)).every((button) => { \
+            const { bottom, right, height } = button.getBoundingClientRect(); \
+            return bottom <= innerHeight && right <= innerWidth && height >= 44 && button.tabIndex === 0; })";
+        assert_eq!(phone.page.js(fits).await, true, "{name}");
+    }
     phone.page.dark(true).await;
     phone.page.size(1280, 800, false).await;
     phone.page.screenshot(&screenshots().join("ring-desktop-dark.png")).await;
 
-    // When it is answered, then the answer says for which device, and holds all candidates
+    // When it is answered, the bell is silent, and the answer says for which device, and holds all candidates
     phone.page.click("#answer").await;
     let answer = answer_in(&mut line, &session).await;
+    assert_eq!(phone.page.js("bells.length").await, 0);
     assert_eq!((answer.dialect, &answer.content["accepted"]), (Dialect::Wrapped, &json!(true)));
     let device = answer.content["device"].as_str().unwrap().to_owned();
     assert!(answer.content["sdp"].as_str().unwrap().contains("a=candidate:"));

@@ -28,6 +28,7 @@ const NOTES: Record<Signer["source"], string> = {
   link: "You call with a one-time key from this link: an invitation. The key is not kept beyond this tab; to come back later, open the link again.",
 };
 
+/** `changed` is told when another key is used, or chosen to be used. */
 export function openKeys(changed: () => void, trouble: (trouble: Trouble | undefined) => void): Keys {
   let post: Post;
   let npub = "";
@@ -68,7 +69,9 @@ export function openKeys(changed: () => void, trouble: (trouble: Trouble | undef
   function lookForExtension(): void {
     if (extension() === undefined || post.signer.source === "link" || !element("source").hidden) return;
     element("source").hidden = false;
-    if (recall(SOURCE) === "extension") element<HTMLInputElement>("source-extension").checked = true;
+    if (recall(SOURCE) !== "extension") return;
+    element<HTMLInputElement>("source-extension").checked = true;
+    changed();
   }
 
   function changeSecret(make: () => Uint8Array): void {

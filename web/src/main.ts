@@ -7,7 +7,7 @@ import { element, short, show } from "./dom.ts";
 import { openKeys } from "./keys.ts";
 import { drawLines } from "./linelist.ts";
 import { fetchLines, type Line } from "./lines.ts";
-import { openMicrophone, type Statistics } from "./peer.ts";
+import { checkBrowser, openMicrophone, type Statistics } from "./peer.ts";
 import type { Ring } from "./phone.ts";
 import type { Dialect } from "./post.ts";
 import { readFragment, readLine, readTarget, takeLinkKey, type Fragment } from "./target.ts";
@@ -124,7 +124,7 @@ function enter(state: State): void {
     showNotice(undefined);
     if (document.fullscreenElement !== null) void document.exitFullscreen().catch(() => {});
   }
-  if (state === "live") show("stats", otherName());
+  if (state === "live") show("stats", signature());
   describe();
   // How many call it has just changed.
   if (known.lines !== undefined && (state === "live" || state === "ended")) {
@@ -147,6 +147,11 @@ function lineName(): string {
 /** Whom the page is about: who calls, else the chosen line. */
 function otherName(): string {
   return caller?.name ?? lineName();
+}
+
+/** The other side's name, with the key of one whose name is its own word. */
+function signature(): string {
+  return caller === undefined ? lineName() : `${caller.name} · ${short(caller.npub)}`;
 }
 
 /** What stands on the stage while there is no picture. */
@@ -181,7 +186,7 @@ function showStatistics(statistics: Statistics): void {
   element("state").textContent = `Live ${clock}`;
   const rate = statistics.kbitPerSecond >= 1000 ? `${(statistics.kbitPerSecond / 1000).toFixed(1)} Mbit/s` : `${Math.round(statistics.kbitPerSecond)} kbit/s`;
   const picture = statistics.width > 0 ? `${statistics.width}×${statistics.height} · ${Math.round(statistics.fps)} fps · ` : "";
-  show("stats", `${otherName()} · ${picture}${rate}`);
+  show("stats", `${signature()} · ${picture}${rate}`);
 }
 
 // ---- placing it, or answering
@@ -255,16 +260,28 @@ async function start(): Promise<void> {
 }
 
 function answer(): void {
+  try {
+    checkBrowser();
+  } catch (thrown) {
+    refuse();
+    showTrouble(troubleOf(thrown));
+    return;
+  }
   const ring = waiting.answer();
   if (ring === undefined) return;
   known.ring = undefined;
-  try {
-    begin(() => takeCall(ring, keys.post, video, options(), report()));
-  } catch (thrown) {
-    caller = undefined;
-    enter("idle");
-    showTrouble(troubleOf(thrown));
-  }
+  begin(() => takeCall(ring, keys.post, video, options(), report()));
+}
+
+function refuse(): void {
+  waiting.refuse();
+  notRinging();
+}
+
+function notRinging(): void {
+  known.ring = undefined;
+  caller = undefined;
+  enter("idle");
 }
 
 // ---- being called
@@ -310,9 +327,7 @@ const waiting = openWaiting({
     describe();
   },
   stopped(words) {
-    known.ring = undefined;
-    caller = undefined;
-    enter("idle");
+    notRinging();
     showNotice(words);
   },
   trouble: showTrouble,
@@ -436,12 +451,7 @@ relays.addEventListener("keydown", (event) => {
 element("call").addEventListener("click", () => void start());
 element("hangup").addEventListener("click", () => call?.hangUp());
 element("answer").addEventListener("click", answer);
-element("refuse").addEventListener("click", () => {
-  waiting.refuse();
-  known.ring = undefined;
-  caller = undefined;
-  enter("idle");
-});
+element("refuse").addEventListener("click", refuse);
 element("fullscreen").addEventListener("click", toggleFullscreen);
 stage.addEventListener("dblclick", () => {
   if (known.state === "live" && canFullscreen()) toggleFullscreen();
