@@ -222,7 +222,7 @@ async fn a_call_is_refused_and_a_late_one_or_one_that_ended_rings_no_more() {
     assert!(words.contains("missed a call of driveway"), "{words}");
 
     // One that nobody ends stops by itself
-    let short = line.ring(phone.key, "v=0", 3, json!({})).await;
+    let short = line.ring(phone.key, "v=0", 8, json!({})).await;
     assert_eq!(phone.rings().await["session"], short.id);
     let words = phone.rings_no_more().await;
     assert!(words.contains("missed a call of driveway"), "{words}");
@@ -328,4 +328,40 @@ async fn a_live_call_is_renegotiated_by_either_side_and_the_callers_offer_goes_f
     ))
     .await;
     assert_eq!(page.js("[callgate.state, peers.length, callgate.error ?? null]").await, json!(["live", 1, null]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_picture_can_be_added_to_a_call_that_began_with_sound_alone() {
+    // Given a call that a line made, with sound
+    let relay = TestRelay::start(Behaviour::StrfryLike).await;
+    let mut line = Line::start(&relay).await;
+    let phone = Phone::waiting(&line).await;
+    let (camera, offer) = Camera::sounding().await;
+    let session = line.ring(phone.key, &offer, RINGS, json!({})).await;
+    phone.rings().await;
+    phone.page.click("#answer").await;
+    let answer = answer_in(&mut line, &session).await;
+    camera.take(answer.content["sdp"].as_str().unwrap()).await;
+    phone.page.wait_for_js("callgate.state === 'live'").await;
+    let tone = phone.page.tone(TONE_HZ, 20_000).await;
+    assert!(tone.at > tone.elsewhere + 30.0, "{tone:?}");
+    assert_eq!(phone.page.text("#hint").await, "Sound only");
+    phone.page.screenshot(&screenshots().join("ring-sound-only.png")).await;
+
+    // When the line offers its picture too
+    let offer = camera.add_picture().await;
+    let content = json!({ "sdp": offer, "expires_in": 60, "timestamp": nostr::Timestamp::now().as_secs() });
+    line.tell(&session, OFFER, content).await;
+    let answer = answer_in(&mut line, &session).await;
+    camera.take(answer.content["sdp"].as_str().unwrap()).await;
+
+    // Then it is seen, in the same call
+    phone
+        .page
+        .wait_for_js("callgate.stats?.fps > 5 && document.querySelector('#stage').hasAttribute('data-picture')")
+        .await;
+    let first = phone.page.picture().await;
+    phone.page.stamps(10).await;
+    assert!(first.difference(&phone.page.picture().await) > 5.0);
+    assert_eq!(phone.page.js("[callgate.state, callgate.session]").await, json!(["live", session.id]));
 }

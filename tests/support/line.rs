@@ -1,11 +1,14 @@
 //! A line whose signaling is the test itself, and a camera for it: a browser that draws and sounds what can be recognised.
 #![allow(dead_code)] // Each test binary uses a part of it.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nostr::nips::{nip04, nip44};
-use nostr::{Event, EventBuilder, Filter, JsonUtil as _, Keys, Kind, PublicKey, Tag, Timestamp, ToBech32 as _};
+use nostr::{
+    Event, EventBuilder, EventId, Filter, JsonUtil as _, Keys, Kind, PublicKey, Tag, Timestamp, ToBech32 as _,
+};
 use nostr_sdk::{Client, RelayPoolNotification};
 use serde_json::{Value, json};
 use tokio::sync::broadcast::Receiver;
@@ -34,6 +37,8 @@ pub struct Line {
     heard: Receiver<RelayPoolNotification>,
     relay: String,
     wraps: bool,
+    /// An event may come again, and in both dialects.
+    taken: HashSet<EventId>,
     /// Of the newest event: of two of one second a relay keeps one.
     newest: AtomicU64,
 }
@@ -92,7 +97,7 @@ impl Line {
         let plain = [OFFER, ANSWER, CANDIDATE, END];
         let kinds = plain.into_iter().chain(wraps.then_some(WRAP)).map(Kind::from);
         client.subscribe(Filter::new().kinds(kinds).pubkey(keys.public_key()), None).await.expect("a subscription");
-        Line { keys, client, heard, relay, wraps, newest: AtomicU64::new(0) }
+        Line { keys, client, heard, relay, wraps, taken: HashSet::new(), newest: AtomicU64::new(0) }
     }
 
     pub fn npub(&self) -> String {
@@ -123,7 +128,7 @@ impl Line {
             } else {
                 (*event, Dialect::Plain)
             };
-            if event.kind != Kind::from(kind) {
+            if !self.taken.insert(event.id) || event.kind != Kind::from(kind) {
                 continue;
             }
             let (secret, from) = (self.keys.secret_key(), &event.pubkey);
@@ -249,6 +254,22 @@ impl Camera {
             return complete(await pc.createOffer());";
         let offer = camera.0.run(body, Value::Null).await.expect("an offer");
         (camera, offer.as_str().unwrap().to_owned())
+    }
+
+    /// A camera that calls with its tone alone, and its offer.
+    pub async fn sounding() -> (Camera, String) {
+        let camera = Camera::open().await;
+        let body = "pc.addTransceiver(tracks.find((track) => track.kind === 'audio'), { direction: 'sendrecv' });
+            return complete(await pc.createOffer());";
+        let offer = camera.0.run(body, Value::Null).await.expect("an offer");
+        (camera, offer.as_str().unwrap().to_owned())
+    }
+
+    /// Adds its picture to the call: the offer that says so.
+    pub async fn add_picture(&self) -> String {
+        let body = "pc.addTransceiver(tracks.find((track) => track.kind === 'video'), { direction: 'sendonly' });
+            return complete(await pc.createOffer());";
+        self.0.run(body, Value::Null).await.expect("an offer").as_str().unwrap().to_owned()
     }
 
     /// Takes the answer to its offer.

@@ -108,6 +108,7 @@ function enter(state: State): void {
   const busy = state === "calling" || state === "connecting" || state === "live";
   const rings = state === "ringing";
   stage.dataset["state"] = state;
+  showPicture();
   element("state").dataset["state"] = state;
   element("state").textContent = state === "idle" && known.waiting ? "Waiting for calls" : STATE_WORDS[state];
   element("status").textContent = state === "idle" || rings ? "" : `${STATE_WORDS[state]} ${otherName()}`;
@@ -161,7 +162,7 @@ function describe(): void {
     ringing: "is calling you",
     calling: "Ringing…",
     connecting: caller === undefined ? "It answered. Waiting for the picture…" : "Connecting…",
-    live: "",
+    live: "Sound only",
     ended: known.error === undefined ? "The call is over." : "",
   };
   element("who").textContent = otherName() === "" ? "No line chosen" : otherName();
@@ -178,8 +179,14 @@ function describe(): void {
   setMicrophoneShown(micButton.getAttribute("aria-pressed") === "true");
 }
 
+/** The picture takes the stage once there is one: a call may begin with sound alone. */
+function showPicture(): void {
+  stage.toggleAttribute("data-picture", video.videoWidth > 0 && video.srcObject !== null);
+}
+
 function showStatistics(statistics: Statistics): void {
   known.stats = statistics;
+  showPicture();
   const seconds = Math.floor((Date.now() - liveSince) / 1000);
   const clock = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
   if (known.state !== "live") return;
@@ -453,6 +460,7 @@ element("hangup").addEventListener("click", () => call?.hangUp());
 element("answer").addEventListener("click", answer);
 element("refuse").addEventListener("click", refuse);
 element("fullscreen").addEventListener("click", toggleFullscreen);
+for (const type of ["loadeddata", "resize"]) video.addEventListener(type, showPicture);
 stage.addEventListener("dblclick", () => {
   if (known.state === "live" && canFullscreen()) toggleFullscreen();
 });
