@@ -173,6 +173,7 @@ impl Watching {
             to: line,
             relays: vec![relay],
             cipher: Cipher::Nip44,
+            dialect: None,
             rings: Duration::from_secs(60),
             shared: Vec::new(),
             media: CallerSettings { ice, video: true, audio: true, units: Some(units), ..CallerSettings::default() },

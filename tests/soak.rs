@@ -88,6 +88,7 @@ async fn call(number: usize, relay: &RelayUrl, line: PublicKey, leave: Leave) {
                 to: line,
                 relays: vec![relay.clone()],
                 cipher: Cipher::Nip44,
+                dialect: None,
                 rings: Duration::from_secs(60),
                 shared: Vec::new(),
                 media: watcher(),

@@ -80,6 +80,7 @@ impl Caller {
             to: line.key,
             relays: vec![line.relay.clone()],
             cipher: Cipher::Nip44,
+            dialect: None,
             rings: PATIENCE,
             shared: Vec::new(),
             media,
@@ -96,7 +97,7 @@ impl Caller {
                     DialEvent::Stats(stats) => noted.stats = Some(stats),
                     DialEvent::Ended { why, .. } => noted.ended = Some(why.to_string()),
                     DialEvent::Connected => noted.connected = Some(now),
-                    DialEvent::FirstAudio => {}
+                    DialEvent::FirstAudio | DialEvent::FellBack => {}
                 });
             }
         });

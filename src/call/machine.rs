@@ -3,7 +3,9 @@
 use super::servers::servers_named;
 use super::{EndReason, Millis, refusal};
 use crate::endpoint::Streams;
-use crate::protocol::{Answer, Body, CallType, EndWord, Envelope, IceCandidate, MAX_CANDIDATES, SessionId, Signal};
+use crate::protocol::{
+    Answer, Body, CallType, Dialect, EndWord, Envelope, IceCandidate, MAX_CANDIDATES, SessionId, Signal,
+};
 use crate::sdp;
 
 /// How long an offer rings at most, in milliseconds, whatever it says: no camera and no person takes longer to answer,
@@ -38,6 +40,8 @@ pub enum State {
 pub enum Input {
     /// An opened event for this session, signed by whoever: the machine checks.
     Signal(Signal),
+    /// The caller sent its offer again, in this dialect: it has heard no answer to the first.
+    OfferAgain(Dialect),
     /// The line's source is open and sends these.
     SourceReady(Streams),
     /// The line's source cannot be opened: in words, without secrets.
@@ -151,8 +155,10 @@ struct Unheard {
 /// task picks up first.
 #[derive(Debug)]
 pub struct Call {
-    /// The offer's. Its author is the only one who may speak in this call.
+    /// The offer's. Its author is the only one who may speak in this call. Its dialect is that of the next reply.
     envelope: Envelope,
+    /// The other dialect that the offer came in, if it did: a relay may carry one and lose the other.
+    other_dialect: Option<Dialect>,
     timing: Timing,
     phase: Phase,
     /// When the offer stops ringing.
@@ -173,6 +179,7 @@ impl Call {
         let Signal { envelope, body } = offer;
         let mut call = Self {
             envelope,
+            other_dialect: None,
             timing,
             phase: Phase::Offered,
             rings_until: now.plus(LONGEST_RING),
@@ -209,6 +216,7 @@ impl Call {
         }
         match input {
             Input::Signal(signal) => self.signal(now, signal, &mut out),
+            Input::OfferAgain(dialect) => self.offered_again(now, dialect, &mut out),
             Input::SourceReady(streams) => self.source_ready(now, &streams, &mut out),
             Input::SourceFailed(why) => {
                 // Once open, the hub reopens its source by itself, and the call waits for the picture to return.
@@ -310,6 +318,19 @@ impl Call {
         }
     }
 
+    /// Says an answer that was not heard in the offer's other dialect too. Once: no caller gets answers by offering on and on.
+    fn offered_again(&mut self, now: Millis, dialect: Dialect, out: &mut Vec<Action>) {
+        if dialect == self.envelope.dialect || self.other_dialect.is_some() {
+            return;
+        }
+        self.other_dialect = Some(dialect);
+        if let Phase::Connecting { unheard: Some(unheard), .. } = &mut self.phase {
+            unheard.again = None;
+            self.envelope.dialect = dialect;
+            out.push(accept(now, unheard.sdp.clone()));
+        }
+    }
+
     fn remote_candidate(&mut self, candidate: &IceCandidate, out: &mut Vec<Action>) {
         let peer_is_open = match self.state() {
             State::Offered | State::Opening => false,
@@ -377,6 +398,9 @@ impl Call {
             Phase::Connecting { until, unheard: Some(unheard) } if now < *until => {
                 unheard.again = None;
                 unheard.left = unheard.left.saturating_sub(1);
+                if let Some(other) = self.other_dialect {
+                    self.envelope.dialect = other;
+                }
                 out.push(accept(now, unheard.sdp.clone()));
             }
             _ => self.end(now, EndReason::NeverConnected, out),

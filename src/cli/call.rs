@@ -14,7 +14,7 @@ use super::{Exit, Failure, Outcome, arguments};
 use crate::gateway::{DialEnd, DialEvent, DialSettings, dial};
 use crate::media::IceSettings;
 use crate::media::caller::{CallerSettings, Recorded};
-use crate::protocol::{Cipher, RtcServer};
+use crate::protocol::{Cipher, Dialect, RtcServer};
 
 #[derive(Debug, Args)]
 pub struct CallArgs {
@@ -37,6 +37,9 @@ pub struct CallArgs {
     /// How signaling is encrypted
     #[arg(long, value_enum, ignore_case = true, default_value_t = Alg::Nip44)]
     pub alg: Alg,
+    /// How signaling travels: wrapped hides from relays who calls. Without it wrapped, and plain too when nobody answers
+    #[arg(long, value_enum)]
+    pub dialect: Option<DialectArg>,
     /// Sends a tone and a test picture as the caller's own media
     #[arg(long)]
     pub send: bool,
@@ -55,6 +58,12 @@ pub enum Alg {
     Nip04,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DialectArg {
+    Wrapped,
+    Plain,
+}
+
 /// A call to make: the arguments, read.
 #[derive(Debug)]
 pub(super) struct CallPlan {
@@ -62,6 +71,7 @@ pub(super) struct CallPlan {
     pub(super) relays: Vec<RelayUrl>,
     pub(super) keys: Keys,
     pub(super) cipher: Cipher,
+    pub(super) dialect: Option<Dialect>,
     pub(super) lasts: Option<Duration>,
     pub(super) ice: IceSettings,
     /// STUN and TURN servers that the offer names.
@@ -88,6 +98,10 @@ impl CallArgs {
                 Alg::Nip44 => Cipher::Nip44,
                 Alg::Nip04 => Cipher::Nip04,
             },
+            dialect: self.dialect.map(|dialect| match dialect {
+                DialectArg::Wrapped => Dialect::Wrapped,
+                DialectArg::Plain => Dialect::Plain,
+            }),
             lasts: self.seconds.map(|seconds| Duration::from_secs(seconds.into())),
         })
     }
@@ -113,6 +127,7 @@ async fn talk(args: &CallArgs, plan: CallPlan) -> Outcome {
         to: plan.callee,
         relays: plan.relays,
         cipher: plan.cipher,
+        dialect: plan.dialect,
         rings: RINGS,
         shared: plan.shared,
         media: CallerSettings {
@@ -184,12 +199,15 @@ mod tests {
     #[test]
     fn arguments_become_a_plan() {
         let callee = Keys::generate().public_key();
-        let line = format!("callgate call {callee} --relay wss://a --relay ws://b:7777 --alg nip-04 --seconds 5");
+        let line = format!(
+            "callgate call {callee} --relay wss://a --relay ws://b:7777 --alg nip-04 --seconds 5 --dialect plain"
+        );
         let Command::Call(args) = Cli::try_parse_from(line.split(' ')).unwrap().command else { panic!() };
 
         let plan = args.plan().unwrap();
 
         assert_eq!((plan.callee, plan.relays.len()), (callee, 2));
         assert_eq!((plan.cipher, plan.lasts), (Cipher::Nip04, Some(Duration::from_secs(5))));
+        assert_eq!(plan.dialect, Some(Dialect::Plain));
     }
 }

@@ -31,6 +31,7 @@ impl Show {
     fn object(&self, event: &DialEvent) -> String {
         let mut object = match event {
             DialEvent::Ringing { session } => serde_json::json!({ "event": "ringing", "session": session.as_str() }),
+            DialEvent::FellBack => serde_json::json!({ "event": "fell_back" }),
             DialEvent::Answered => serde_json::json!({ "event": "answered" }),
             DialEvent::Connected => serde_json::json!({ "event": "connected" }),
             DialEvent::FirstFrame => serde_json::json!({ "event": "first_frame" }),
@@ -56,6 +57,9 @@ impl Show {
         let ms = self.began.elapsed().as_millis();
         match event {
             DialEvent::Ringing { .. } => "ringing...\n".to_owned(),
+            DialEvent::FellBack => {
+                "no answer yet; calling in the plain way too, which shows relays who calls\n".to_owned()
+            }
             DialEvent::Answered => format!("answered after {ms} ms\n"),
             DialEvent::Connected => format!("connected after {ms} ms, encrypted to the line's own certificate\n"),
             DialEvent::FirstFrame => format!("first picture after {ms} ms\n"),

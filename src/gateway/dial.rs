@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use nostr::{Keys, PublicKey, RelayUrl};
 use rand::RngCore;
 use tokio::sync::mpsc;
@@ -17,7 +19,7 @@ use crate::protocol::{
     SessionId,
 };
 use crate::sdp::{self, Candidate};
-use crate::signaling::{self, Incoming, Signaling};
+use crate::signaling::{self, Delivery, Incoming, PublishError, Signaling};
 
 /// How long a relay may take to be connected.
 const RELAY_PATIENCE: Duration = Duration::from_secs(10);
@@ -25,6 +27,9 @@ const RELAY_PATIENCE: Duration = Duration::from_secs(10);
 const DETAIL_PATIENCE: Duration = Duration::from_secs(2);
 /// How long ICE and DTLS may take once there is an answer: as long as the answering side gives them.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a wrapped offer goes without an answer before it is sent plain too: a camera that has to be opened answers within a few
+/// seconds.
+const FALLBACK: Duration = Duration::from_secs(4);
 /// How long a relay may take to carry our `call_end`: media has said goodbye itself by then.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Events that wait to be read; statistics that find no room are dropped, what matters waits.
@@ -37,6 +42,8 @@ pub struct DialSettings {
     pub to: PublicKey,
     pub relays: Vec<RelayUrl>,
     pub cipher: Cipher,
+    /// How the offer travels. Without it wrapped, and plain too when nobody answers.
+    pub dialect: Option<Dialect>,
     /// How long it rings.
     pub rings: Duration,
     /// STUN and TURN servers that the offer names, for the line to use too.
@@ -51,6 +58,8 @@ pub enum DialEvent {
     Ringing {
         session: SessionId,
     },
+    /// Nobody answers the wrapped offer: it is on its way plain too.
+    FellBack,
     Answered,
     /// DTLS is connected, and the certificate is the one that the answer names.
     Connected,
@@ -138,6 +147,8 @@ pub async fn dial(settings: DialSettings) -> Result<(Dialled, mpsc::Receiver<Dia
         keys: settings.keys,
         to: settings.to,
         cipher: settings.cipher,
+        dialects: vec![settings.dialect.unwrap_or(Dialect::Wrapped)],
+        falls_back: settings.dialect.is_none(),
         call_type: CallType::Video,
         rings: settings.rings,
         shared: settings.shared,
@@ -162,6 +173,10 @@ struct Dialling {
     keys: Keys,
     to: PublicKey,
     cipher: Cipher,
+    /// Those that the offer went out in, until the other side has spoken in one of them.
+    dialects: Vec<Dialect>,
+    /// Whether the offer may still go out plain too.
+    falls_back: bool,
     call_type: CallType,
     rings: Duration,
     shared: Vec<RtcServer>,
@@ -213,9 +228,9 @@ impl Dialling {
             DialEnd::NoAnswer => Some(EndWord::Timeout),
             DialEnd::NoRelay | DialEnd::NotSent | DialEnd::Refused { .. } | DialEnd::LineEnded { .. } => None,
         };
-        let told = farewell.and_then(|reason| {
+        let told = farewell.map(|reason| {
             let timestamp = self.clock.now().unix_seconds();
-            self.send(Body::End(CallEnd::new(reason, timestamp))).ok()
+            self.send(&Body::End(CallEnd::new(reason, timestamp)))
         });
         let listening = async {
             while let Some(event) = media.recv().await {
@@ -225,9 +240,10 @@ impl Dialling {
             }
         };
         tokio::join!(peer.end(), listening);
-        if let Some(delivery) = told {
+        if let Some(deliveries) = told {
+            let taken = futures::future::join_all(deliveries.into_iter().map(Delivery::outcome));
             // Media has said goodbye already: a relay that is slow to take ours changes nothing.
-            let _ = tokio::time::timeout(FAREWELL, delivery.outcome()).await;
+            let _ = tokio::time::timeout(FAREWELL, taken).await;
         }
         self.signaling.shut_down();
         let recorded = self.recorded;
@@ -254,24 +270,36 @@ impl Dialling {
         let made = self.clock.now().unix_seconds();
         let content =
             Offer { rtc_servers: self.shared.clone(), ..Offer::new(offer.clone(), made, self.rings.as_secs()) };
-        let Ok(delivery) = self.send(Body::Offer(content)) else {
+        let content = Body::Offer(content);
+        let mut deliveries: FuturesUnordered<_> = self.send(&content).into_iter().map(Delivery::outcome).collect();
+        if deliveries.is_empty() {
             return DialEnd::NotSent;
-        };
+        }
         self.tell(DialEvent::Ringing { session: self.session.clone() }).await;
-        let mut delivery = Box::pin(delivery.outcome());
         let mut sent = false;
+        let falling_back = tokio::time::sleep(FALLBACK);
+        tokio::pin!(falling_back);
         let mut stage = Stage::Ringing;
         let mut patience = Instant::now() + self.rings;
         let mut candidates = 0;
         loop {
             tokio::select! {
                 biased;
-                outcome = &mut delivery, if !sent => match outcome {
+                Some(outcome) = deliveries.next(), if !sent => match outcome {
                     Ok(_) => sent = true,
-                    Err(_) if stage == Stage::Ringing => return DialEnd::NotSent,
+                    Err(_) if stage == Stage::Ringing => {
+                        // A relay that takes no wraps may take the event itself.
+                        deliveries.extend(self.fall_back(&content).await.map(Delivery::outcome));
+                        if deliveries.is_empty() {
+                            return DialEnd::NotSent;
+                        }
+                    }
                     // It came all the same: a relay may lose its word.
                     Err(_) => sent = true,
                 },
+                () = &mut falling_back, if self.falls_back && stage == Stage::Ringing => {
+                    deliveries.extend(self.fall_back(&content).await.map(Delivery::outcome));
+                }
                 Some(incoming) = incoming.recv() => match self.heard(&incoming) {
                     Heard::Nothing => {}
                     // Another device of the same key, or the same event again.
@@ -279,6 +307,7 @@ impl Dialling {
                     Heard::Answer(answer) => match sdp::guard_answer(&offer, &answer) {
                         Ok(answer) => {
                             stage = Stage::Answered;
+                            self.dialects = vec![incoming.envelope.dialect];
                             patience = Instant::now() + CONNECT_PATIENCE;
                             peer.answer(answer).await;
                             self.tell(DialEvent::Answered).await;
@@ -344,7 +373,7 @@ impl Dialling {
                     timestamp: self.clock.now().unix_seconds(),
                 };
                 // The other side may find us without it: peer-reflexive candidates form.
-                drop(self.send(Body::Candidate(candidate)));
+                drop(self.send(&Body::Candidate(candidate)));
             }
             CallerEvent::Connected => self.tell(DialEvent::Connected).await,
             CallerEvent::FirstFrame => self.tell(DialEvent::FirstFrame).await,
@@ -380,9 +409,25 @@ impl Dialling {
         }
     }
 
-    fn send(&self, body: Body) -> Result<signaling::Delivery, signaling::PublishError> {
+    /// Sends the offer plain too, unless that was done or is not wanted: a new event of the same session, with the same SDP, by which
+    /// the line knows that it is one call.
+    async fn fall_back(&mut self, offer: &Body) -> Option<Delivery> {
+        if !std::mem::take(&mut self.falls_back) {
+            return None;
+        }
+        self.dialects.push(Dialect::Plain);
+        self.tell(DialEvent::FellBack).await;
+        self.send_in(Dialect::Plain, offer.clone()).ok()
+    }
+
+    /// Sends in each dialect in which the other side may listen.
+    fn send(&self, body: &Body) -> Vec<Delivery> {
+        self.dialects.iter().filter_map(|dialect| self.send_in(*dialect, body.clone()).ok()).collect()
+    }
+
+    fn send_in(&self, dialect: Dialect, body: Body) -> Result<Delivery, PublishError> {
         self.signaling.publish(Outgoing {
-            dialect: Dialect::Plain,
+            dialect,
             from: self.keys.public_key(),
             to: self.to,
             session: self.session.clone(),

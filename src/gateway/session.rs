@@ -14,7 +14,7 @@ use super::fact::{Fact, Facts};
 use super::showing::{call_record, call_view};
 use crate::call::{Action, Call, EndReason, Input, Report, State};
 use crate::media::{self, CallId, LineName, Media, PeerError, PeerStats};
-use crate::protocol::{Body, Signal};
+use crate::protocol::{Body, Dialect, Signal};
 use crate::signaling::Signaling;
 use crate::store::Store;
 
@@ -28,6 +28,8 @@ const KEPT_FOR_MEDIA: usize = 64;
 #[derive(Debug)]
 pub(super) enum Told {
     Signal(Box<Signal>),
+    /// The caller's offer came again, in this dialect.
+    OfferAgain(Dialect),
     Media(media::Event),
     /// A relay took an answer.
     AnswerTaken,
@@ -46,7 +48,7 @@ impl SessionHandle {
     /// Tells the session; false when its queue is full or it has ended. A full queue means a caller who floods, or statistics
     /// that nobody needs late: what does not fit is dropped, and the machine's deadlines end a call that missed something.
     pub(super) fn tell(&self, told: Told) -> bool {
-        if matches!(told, Told::Signal(_)) && self.told.capacity() <= KEPT_FOR_MEDIA {
+        if matches!(told, Told::Signal(_) | Told::OfferAgain(_)) && self.told.capacity() <= KEPT_FOR_MEDIA {
             return false;
         }
         self.told.try_send(told).is_ok()
@@ -175,6 +177,7 @@ impl Session {
     fn input(&mut self, told: Told) -> Option<Input> {
         let event = match told {
             Told::Signal(signal) => return Some(Input::Signal(*signal)),
+            Told::OfferAgain(dialect) => return Some(Input::OfferAgain(dialect)),
             Told::Media(event) => event,
             Told::AnswerTaken => return Some(Input::AnswerTaken),
         };
@@ -299,7 +302,7 @@ mod tests {
     use nostr::{EventId, Keys};
 
     use super::*;
-    use crate::protocol::{CallEnd, CallType, Cipher, Dialect, EndWord, Envelope, SignalKind};
+    use crate::protocol::{CallEnd, CallType, Cipher, EndWord, Envelope, SignalKind};
 
     fn signal() -> Told {
         let envelope = Envelope {

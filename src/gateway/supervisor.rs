@@ -191,6 +191,8 @@ impl Supervisor {
         if let Some(session) = self.ids.get(&key).and_then(|id| self.sessions.get(id)) {
             let signal = open(incoming, line)?;
             if matches!(&signal.body, Body::Offer(offer) if offer.sdp == session.sdp) {
+                // The same call. Of interest to one whose answer is not heard: one that floods its session goes without.
+                session.handle.tell(Told::OfferAgain(envelope.dialect));
                 return Err(Dropped::Duplicate);
             }
             let told = session.handle.tell(Told::Signal(Box::new(signal)));

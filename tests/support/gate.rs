@@ -213,6 +213,7 @@ impl Watcher {
             to: gate.key(line),
             relays: vec![gate.relay.clone()],
             cipher: Cipher::Nip44,
+            dialect: None,
             rings: PATIENCE,
             shared: Vec::new(),
             media: CallerSettings { video: true, audio: true, units: Some(units), ..CallerSettings::default() },

@@ -65,6 +65,8 @@ struct State {
     accepted: Vec<Event>,
     /// Answers to give to the next events instead of storing them.
     answers: VecDeque<(bool, String)>,
+    /// Kinds that are answered with `OK` true and forgotten.
+    lost: Vec<u16>,
     clients: HashMap<u64, Client>,
     next_client: u64,
     /// strfry-like: accepted and not yet handed on.
@@ -91,6 +93,7 @@ impl TestRelay {
             stored: Vec::new(),
             accepted: Vec::new(),
             answers: VecDeque::new(),
+            lost: Vec::new(),
             clients: HashMap::new(),
             next_client: 0,
             pending: Vec::new(),
@@ -155,6 +158,11 @@ impl TestRelay {
     /// Answers the next event with this `OK`, and does not store it.
     pub fn answer_next(&self, accepted: bool, message: &str) {
         self.shared.state().answers.push_back((accepted, message.to_owned()));
+    }
+
+    /// Answers events of this kind with `OK` true from now on, and forgets them.
+    pub fn lose(&self, kind: u16) {
+        self.shared.state().lost.push(kind);
     }
 
     /// What a query would find now.
@@ -330,6 +338,9 @@ impl Shared {
         }
         if event.verify().is_err() {
             return (false, "invalid: bad signature".to_owned());
+        }
+        if state.lost.contains(&event.kind.as_u16()) {
+            return (true, String::new());
         }
         if state.stored.iter().any(|stored| stored.id == event.id) {
             return (true, "duplicate: already have this event".to_owned());

@@ -3,7 +3,7 @@
 import type { Event } from "nostr-tools/pure";
 import type { Signer } from "./identity.ts";
 import { memory, openRelays } from "./relays.ts";
-import { KINDS, seal, tag, unixSeconds, type Session } from "./signals.ts";
+import { KINDS, OFFER, seal, tag, unixSeconds, type Session } from "./signals.ts";
 import { Trouble } from "./trouble.ts";
 import { WRAP, unwrap, wrap } from "./wrap.ts";
 
@@ -122,7 +122,7 @@ const PLAIN_PAUSE_MS = 200;
 export function openSpeaker(session: Session, box: Box, dialect: Dialect | undefined): Speaker {
   let known: Dialect | undefined = session.signer.wraps ? dialect : "plain";
   let plainToo = false;
-  const said: Event[] = [];
+  const said: { kind: number; payload: Record<string, unknown>; event: Event }[] = [];
 
   async function sendPlain(events: Event[]): Promise<void> {
     for (const [index, event] of events.entries()) {
@@ -134,9 +134,10 @@ export function openSpeaker(session: Session, box: Box, dialect: Dialect | undef
   async function fallBack(): Promise<void> {
     if (known !== undefined) return;
     plainToo = true;
-    // The same signed events: whoever knows both dialects takes each once.
-    const again = said.map((event) => box.send(event, session.peer, "wrapped").catch(() => {}));
-    await sendPlain([...said]);
+    const again = said.map(({ event }) => box.send(event, session.peer, "wrapped").catch(() => {}));
+    // Whoever knows both dialects takes a signed event once, and an offer signed anew for the same call, answered in this dialect.
+    const plain = said.map(({ kind, payload, event }) => (kind === OFFER ? seal(session, kind, payload) : event));
+    await sendPlain(await Promise.all(plain));
     await Promise.all(again);
   }
 
@@ -144,7 +145,7 @@ export function openSpeaker(session: Session, box: Box, dialect: Dialect | undef
     async say(kind, payload) {
       const event = await seal(session, kind, payload);
       if (known !== undefined) return box.send(event, session.peer, known);
-      said.push(event);
+      said.push({ kind, payload, event });
       const wrapped = box.send(event, session.peer, "wrapped");
       if (plainToo) return sendPlain([event]).catch(() => wrapped);
       return wrapped.catch((thrown: unknown) => {

@@ -209,6 +209,45 @@ fn a_source_that_fails_before_the_call_is_up_refuses_it_and_later_does_not_matte
 }
 
 #[test]
+fn an_answer_that_is_not_heard_is_said_in_the_dialect_that_the_offer_came_in_again() {
+    let again = |actions: &[Action]| matches!(actions, [Action::Send(Body::Answer(answer))] if answer.accepted);
+    let dialect = |call: &Call| call.envelope().reply(hang_up(), 0).dialect;
+
+    // Said already: at once, and once.
+    let (mut call, now) = call_in(State::Connecting);
+    assert_eq!(call.handle(now, Input::OfferAgain(Dialect::Plain)), [], "the same dialect");
+    assert!(again(&call.handle(now, Input::OfferAgain(Dialect::Wrapped))));
+    assert_eq!(dialect(&call), Dialect::Wrapped);
+    for other in [Dialect::Plain, Dialect::Wrapped] {
+        assert_eq!(call.handle(now, Input::OfferAgain(other)), []);
+    }
+    // From there on as any answer.
+    call.handle(now, Input::AnswerTaken);
+    assert!(again(&call.handle(now.plus(TIMING.again), Input::Tick)));
+    assert_eq!(dialect(&call), Dialect::Wrapped);
+
+    // Not said yet: in its own dialect first.
+    let (mut call, now) = call_in(State::Answering);
+    assert_eq!(call.handle(now, Input::OfferAgain(Dialect::Wrapped)), []);
+    assert!(again(&call.handle(now, Input::AnswerReady("answer".into()))));
+    assert_eq!(dialect(&call), Dialect::Plain);
+    call.handle(now, Input::AnswerTaken);
+    assert!(again(&call.handle(now.plus(TIMING.again), Input::Tick)));
+    assert_eq!(dialect(&call), Dialect::Wrapped);
+
+    // Heard.
+    let (mut call, now) = call_in(State::Connecting);
+    call.handle(now, Input::Checked);
+    assert_eq!(call.handle(now, Input::OfferAgain(Dialect::Wrapped)), []);
+    assert_eq!(dialect(&call), Dialect::Plain);
+    for state in [State::Live, State::Closing, State::Ended] {
+        let (mut call, now) = call_in(state);
+        assert_eq!(call.handle(now, Input::OfferAgain(Dialect::Wrapped)), []);
+        assert_eq!(dialect(&call), Dialect::Plain, "{state:?}");
+    }
+}
+
+#[test]
 fn early_candidates_are_parked_and_released_after_the_peer_opens_in_their_order() {
     let (mut call, now) = call_in(State::Opening);
     assert_eq!(call.handle(now, from_caller(trickle(&host(1)))), []);
