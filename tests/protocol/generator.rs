@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use super::written;
 use crate::keys::{FixedBytes, caller, line, stranger};
 
-const NOW: u64 = 1_700_000_010;
-const CREATED_AT: u64 = 1_700_000_005;
-const EXPIRATION: u64 = 1_700_000_125;
+pub const NOW: u64 = 1_700_000_010;
+pub const CREATED_AT: u64 = 1_700_000_005;
+pub const EXPIRATION: u64 = 1_700_000_125;
 const SESSION: &str = "0b5d9d1c-5d0f-4a55-9f0e-3a4b8a7c2f11";
 
 const OFFER_SDP: &str = "v=0\r\no=- 4611731400430051336 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\n\
@@ -25,24 +25,29 @@ const OFFER_SDP: &str = "v=0\r\no=- 4611731400430051336 2 IN IP4 127.0.0.1\r\ns=
     a=fmtp:102 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f\r\n";
 const CANDIDATE: &str = "candidate:842163049 1 udp 1677729535 192.0.2.17 46154 typ srflx raddr 0.0.0.0 rport 0";
 
-pub fn files() -> [(&'static str, Value); 3] {
+pub fn files() -> [(&'static str, Value); 4] {
     let signals = json!({
         "about": "Signaling events that are taken. `event` is as a relay sends it, `plaintext` what its content decrypts \
             to, `signal` what a reader makes of it: absent fields have their defaults, unknown ones are gone.",
-        "keys": keys(), "now": NOW, "vectors": signals(),
+        "keys": keys_of_vectors(), "now": NOW, "vectors": signals(),
     });
     let rejects = json!({
         "about": "Events that are refused by the line's key at `now`, though their signatures are right, and why.",
-        "keys": keys(), "now": NOW, "vectors": rejects(),
+        "keys": keys_of_vectors(), "now": NOW, "vectors": rejects(),
     });
     let freshness = json!({
         "about": "Offers that still ring at `now` and those that do not. All in unix seconds.",
         "vectors": freshness_vectors(),
     });
-    [("signals.json", signals), ("rejects.json", rejects), ("freshness.json", freshness)]
+    [
+        ("signals.json", signals),
+        ("rejects.json", rejects),
+        ("wraps.json", super::wraps::file_of_wraps()),
+        ("freshness.json", freshness),
+    ]
 }
 
-fn keys() -> Value {
+pub fn keys_of_vectors() -> Value {
     let entry =
         |keys: Keys| json!({ "secret": keys.secret_key().to_secret_hex(), "public": keys.public_key().to_hex() });
     json!({ "caller": entry(caller()), "line": entry(line()) })
@@ -128,7 +133,18 @@ fn signals() -> Vec<Value> {
 
 /// A vector of an event that callgate itself seals.
 fn sealed(name: &str, from_line: bool, cipher: Cipher, body: Body) -> Value {
-    let (from, to, opened_by) = if from_line { (line(), caller(), "caller") } else { (caller(), line(), "line") };
+    let (out, from) = outgoing(from_line, cipher, body);
+    let opened_by = if from_line { "caller" } else { "line" };
+    let name = format!("{name}, {cipher}");
+    let event = seal(&out, &from, CREATED_AT, &mut FixedBytes::new(&name)).unwrap();
+    let plaintext = serde_json::to_string(&out.body).unwrap();
+    let signal = Signal { envelope: Envelope::read(&event).unwrap(), body: out.body };
+    vector(&name, "As callgate writes it.", opened_by, &plaintext, &event, &signal)
+}
+
+/// Something of the vectors' call, and who signs it.
+pub fn outgoing(from_line: bool, cipher: Cipher, body: Body) -> (Outgoing, Keys) {
+    let (from, to) = if from_line { (line(), caller()) } else { (caller(), line()) };
     let out = Outgoing {
         dialect: Dialect::Plain,
         from: from.public_key(),
@@ -139,11 +155,7 @@ fn sealed(name: &str, from_line: bool, cipher: Cipher, body: Body) -> Value {
         body,
         expiration: EXPIRATION,
     };
-    let name = format!("{name}, {cipher}");
-    let event = seal(&out, &from, CREATED_AT, &mut FixedBytes::new(&name)).unwrap();
-    let plaintext = serde_json::to_string(&out.body).unwrap();
-    let signal = Signal { envelope: Envelope::read(&event).unwrap(), body: out.body };
-    vector(&name, "As callgate writes it.", opened_by, &plaintext, &event, &signal)
+    (out, from)
 }
 
 fn vector(name: &str, about: &str, opened_by: &str, plaintext: &str, event: &Event, signal: &Signal) -> Value {
@@ -154,7 +166,7 @@ fn vector(name: &str, about: &str, opened_by: &str, plaintext: &str, event: &Eve
 }
 
 /// What callgate writes: as whom, and what.
-fn ours() -> Vec<(&'static str, bool, Body)> {
+pub fn ours() -> Vec<(&'static str, bool, Body)> {
     let timestamp = CREATED_AT - 1;
     let answer_sdp = OFFER_SDP.replace("actpass", "active").replace("recvonly", "sendonly").replace(" 111 8\r", " 8\r");
     let turn = RtcServer {
@@ -168,6 +180,12 @@ fn ours() -> Vec<(&'static str, bool, Body)> {
     };
     let candidate =
         IceCandidate { candidate: CANDIDATE.into(), sdp_mid: Some("0".into()), sdp_mline_index: Some(0), timestamp };
+    let named = Offer { name: Some("Front door".into()), ..Offer::new(OFFER_SDP.into(), timestamp, 60) };
+    let device = || Some("5f0c9a".parse().unwrap());
+    let of_device = Answer { device: device(), ..Answer::accepting(answer_sdp.clone(), timestamp) };
+    let elsewhere =
+        CallEnd { except: device(), cause: Some(EndCause::Elsewhere), ..CallEnd::new(EndWord::UserLeft, timestamp) };
+    let declined = CallEnd { cause: Some(EndCause::Declined), ..CallEnd::new(EndWord::Rejected, timestamp) };
     vec![
         ("an offer", false, Body::Offer(Offer::new(OFFER_SDP.into(), timestamp, 60))),
         (
@@ -185,6 +203,10 @@ fn ours() -> Vec<(&'static str, bool, Body)> {
             end(EndWord::Rejected, Some("The offer's SDP was refused: line 7: no mid.")),
         ),
         ("the end of a call that timed out", true, end(EndWord::Timeout, Some("No connection came up in time."))),
+        ("an offer with a name", false, Body::Offer(named)),
+        ("an answer of a device", true, Body::Answer(of_device)),
+        ("the end for all devices but one", false, Body::End(elsewhere)),
+        ("the end of a call that was declined", true, Body::End(declined)),
     ]
 }
 

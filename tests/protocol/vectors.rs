@@ -4,6 +4,8 @@
 
 #[path = "generator.rs"]
 mod generator;
+#[path = "wraps.rs"]
+mod wraps;
 
 use std::fs;
 use std::path::PathBuf;
@@ -127,5 +129,5 @@ fn the_offers_that_callgate_writes_in_the_vectors_can_be_answered() {
     });
     let guarded =
         offers.map(|vector| vector["signal"]["payload"]["sdp"].as_str().unwrap()).map(callgate::sdp::guard_offer);
-    assert_eq!(guarded.filter(Result::is_ok).count(), 4);
+    assert_eq!(guarded.filter(Result::is_ok).count(), 6);
 }
