@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use callgate::endpoint::{AudioCodec, AudioStream, Streams, VideoCodec, VideoStream};
-use callgate::sdp::{self, Candidate, Fingerprint, LocalTransport, Offer, Plan};
+use callgate::sdp::{self, CallingPlan, Candidate, Fingerprint, LocalTransport, Offer, Plan};
 
 /// High profile, as most cameras send.
 pub const HIGH: [u8; 3] = [0x64, 0x00, 0x28];
@@ -67,6 +67,31 @@ pub fn local() -> LocalTransport {
         ],
         complete: true,
     }
+}
+
+/// Our offer made of the plan, with an SSRC on each m-line on which we send.
+pub fn as_we_offer(plan: &CallingPlan) -> String {
+    let mut text = "v=0\r\no=- 1 0 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=ice-options:trickle\r\n".to_owned();
+    for (index, section) in plan.sections.iter().enumerate() {
+        let kind = section.kind.word();
+        write!(
+            text,
+            "m={kind} 9 UDP/TLS/RTP/SAVPF 96\r\na=setup:actpass\r\na=ice-ufrag:abcd\r\n\
+             a=ice-pwd:0123456789012345678901\r\na=rtcp-mux\r\na=rtpmap:96 VP8/90000\r\na=ssrc:{} cname:user1@host-2\r\n\
+             a=mid:{kind}{index}\r\na=fingerprint:sha-256 {}\r\n",
+            7 + index,
+            Fingerprint([7; 32])
+        )
+        .unwrap();
+    }
+    plan.offer_text(&text, &local()).unwrap()
+}
+
+/// An answer to an offer of ours by somebody who takes what it has, or sends when it only wants to see.
+pub fn as_they_answer(ours: &str) -> String {
+    let offer = sdp::guard_offer(ours).unwrap();
+    let plan = sdp::plan(&offer, &Streams::default()).or_else(|_| sdp::plan(&offer, &camera())).unwrap();
+    plan.answer_text(&offer, &as_webrtcbin_answers(&plan), &local()).unwrap()
 }
 
 /// An answer as `webrtcbin` 1.22 makes it of the plan's text: one codec an m-line, SSRCs where it sends.
