@@ -104,7 +104,7 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     for url in ["stun:stun.example.com:3478", "turn:192.0.2.7?transport=tcp", "turns:[2001:db8::7]:443"] {
         add("candidate", None, url);
     }
-    for (at, ours) in fuzzed::offers_of_ours().iter().enumerate() {
+    for (at, ours) in fuzzed::OFFERED.iter().map(|(_, text)| text).enumerate() {
         let answer = offers::as_they_answer(ours);
         add("answer", Some(at), &answer);
         add("answer", Some(at), &answer.replace("a=setup:active", "a=setup:passive"));

@@ -5,6 +5,8 @@
 
 #![allow(dead_code, reason = "each binary that includes this uses a part of it")]
 
+use std::sync::LazyLock;
+
 use callgate::call::{Action, Call, Input, Millis, State, Timing};
 use callgate::endpoint::Streams;
 use callgate::protocol::{
@@ -204,8 +206,8 @@ pub fn candidate(data: &[u8]) {
 /// An offer's SDP. The first byte chooses what the line has.
 pub fn offer(data: &[u8]) {
     let Some((choice, text)) = chosen(data) else { return };
-    let lines = offers::lines();
-    held_offer(text, &lines[choice % lines.len()]);
+    static LINES: LazyLock<Vec<Streams>> = LazyLock::new(offers::lines);
+    held_offer(text, &LINES[choice % LINES.len()]);
 }
 
 /// What a text for webrtcbin may begin its lines with.
@@ -281,12 +283,10 @@ fn held_answer_of_ours(offer: &str, plan: &Plan, answer: &str) {
 /// The answer of whoever is called. The first byte chooses what was offered.
 pub fn answer(data: &[u8]) {
     let Some((choice, text)) = chosen(data) else { return };
-    let plans = calling_plans();
-    let plan = &plans[choice % plans.len()];
-    let ours = offers::as_we_offer(plan);
-    let Ok(read) = sdp::guard_answer(&ours, text) else { return };
-    held_answer(&ours, &read);
-    let mut agreed = Agreement::offered(plan, &ours, &read);
+    let (plan, ours) = &OFFERED[choice % OFFERED.len()];
+    let Ok(read) = sdp::guard_answer(ours, text) else { return };
+    held_answer(ours, &read);
+    let mut agreed = Agreement::offered(plan, ours, &read);
     let _ = agreed.require_sending();
     assert_eq!(agreed.weigh_answer(&read), Ok(()));
     assert!(agreed.plan.sections.len() <= plan.sections.len());
@@ -296,19 +296,18 @@ pub fn answer(data: &[u8]) {
     assert_eq!((offer.ice_ufrag, offer.sections.len()), (credentials().ufrag, plan.sections.len()), "{again}");
 }
 
-/// Each that a line or `callgate call` may have offered.
-fn calling_plans() -> Vec<CallingPlan> {
+/// Each that a line or `callgate call` may have offered, with its text: [`answer`] chooses among them.
+pub static OFFERED: LazyLock<Vec<(CallingPlan, String)>> = LazyLock::new(|| {
     let mut plans: Vec<_> = offers::lines().iter().filter_map(|line| sdp::calling_plan(line).ok()).collect();
     for (video, audio, sends) in [(true, true, false), (true, true, true), (true, false, false), (false, true, true)] {
         plans.push(sdp::viewing_plan(video, audio, sends));
     }
-    plans
-}
-
-/// How many offers of ours [`answer`] chooses from.
-pub fn offers_of_ours() -> Vec<String> {
-    calling_plans().iter().map(offers::as_we_offer).collect()
-}
+    let with_text = |plan: CallingPlan| {
+        let text = offers::as_we_offer(&plan);
+        (plan, text)
+    };
+    plans.into_iter().map(with_text).collect()
+});
 
 fn held_answer(ours: &str, read: &RemoteAnswer) {
     assert!(read.candidates.len() <= MAX_CANDIDATES && !read.fingerprints.is_empty());
@@ -335,22 +334,32 @@ pub const FIRST_OFFERS: [&str; 5] = [
     include_str!("../fixtures/offers/str0m-two-way.sdp"),
 ];
 
+/// Calls that somebody else began.
+static ANSWERED_CALLS: LazyLock<Vec<Agreement>> = LazyLock::new(|| {
+    let agree = |first: &&str| {
+        let first = sdp::guard_offer(first).expect("it is an offer");
+        let plan = sdp::plan(&first, &offers::camera()).expect("there is something to send");
+        let text = answer_of_ours(&first, &plan);
+        Agreement::answered(&first, plan, text)
+    };
+    FIRST_OFFERS.iter().map(agree).collect()
+});
+
+/// Calls that we began.
+static OFFERED_CALLS: LazyLock<Vec<Agreement>> = LazyLock::new(|| {
+    let agree = |(plan, ours): &(CallingPlan, String)| {
+        let read = sdp::guard_answer(ours, &offers::as_they_answer(ours)).expect("it is an answer");
+        Agreement::offered(plan, ours, &read)
+    };
+    OFFERED.iter().map(agree).collect()
+});
+
 /// A further offer in a live call. The first byte chooses the call: who began it, and with what.
 pub fn renegotiation(data: &[u8]) {
     let Some((choice, text)) = chosen(data) else { return };
     let Ok(offer) = sdp::guard_offer(text) else { return };
-    let mut agreed = if choice % 2 == 0 {
-        let first = sdp::guard_offer(FIRST_OFFERS[choice / 2 % FIRST_OFFERS.len()]).expect("it is an offer");
-        let plan = sdp::plan(&first, &offers::camera()).expect("there is something to send");
-        let text = answer_of_ours(&first, &plan);
-        Agreement::answered(&first, plan, text)
-    } else {
-        let plans = calling_plans();
-        let plan = &plans[choice / 2 % plans.len()];
-        let ours = offers::as_we_offer(plan);
-        let read = sdp::guard_answer(&ours, &offers::as_they_answer(&ours)).expect("it is an answer");
-        Agreement::offered(plan, &ours, &read)
-    };
+    let calls = if choice % 2 == 0 { &*ANSWERED_CALLS } else { &*OFFERED_CALLS };
+    let mut agreed = calls[choice / 2 % calls.len()].clone();
     let Ok(asked) = agreed.weigh(&offer) else { return };
     if asked.restart {
         let remote = IceCredentials { ufrag: offer.ice_ufrag.clone(), pwd: offer.ice_pwd.clone() };
