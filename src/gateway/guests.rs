@@ -67,26 +67,27 @@ pub(super) async fn keep(store: Arc<Store>, guests: watch::Sender<Guests>) {
             () = guests.closed() => return,
             _ = looks.tick() => {}
         }
-        let (store, before) = (store.clone(), known);
-        match tokio::task::spawn_blocking(move || look(&store, before)).await {
-            Ok(Ok((version, invitations))) => {
+        // On this thread, since it never blocks: a thread that is asked each second would keep all idle ones from ending.
+        let version = match store.version() {
+            // Asked before reading: what is written between the two is read again the next time.
+            Ok(Some(version)) if known != Some(version) => version,
+            Ok(_) => continue,
+            Err(error) => {
+                tracing::error!(%error, "the invitations cannot be read");
+                continue;
+            }
+        };
+        let store = store.clone();
+        match tokio::task::spawn_blocking(move || store.invited()).await {
+            Ok(Ok(invitations)) => {
                 known = Some(version);
-                if let Some(invitations) = invitations {
-                    let revoked = invitations.iter().filter(|invitation| invitation.revoked).count();
-                    tracing::debug!(kept = invitations.len(), revoked, "invitations read");
-                    guests.send_modify(|guests| guests.take(invitations));
-                }
+                let revoked = invitations.iter().filter(|invitation| invitation.revoked).count();
+                tracing::debug!(kept = invitations.len(), revoked, "invitations read");
+                guests.send_modify(|guests| guests.take(invitations));
             }
             // What was known still holds.
             Ok(Err(error)) => tracing::error!(%error, "the invitations cannot be read"),
             Err(error) => tracing::error!(%error, "the invitations cannot be read"),
         }
     }
-}
-
-/// The database's version, and the invitations in it unless that is the version `before`.
-fn look(store: &Store, before: Option<i64>) -> Result<(i64, Option<Vec<Invited>>), StoreError> {
-    // Asked first: what is written between the two is read again the next time.
-    let version = store.version()?;
-    if before == Some(version) { Ok((version, None)) } else { Ok((version, Some(store.invited()?))) }
 }

@@ -1,6 +1,7 @@
 //! Invitations: one-time keys, each of which may call one line for a while.
 
 use std::path::{Path, PathBuf};
+use std::sync::TryLockError;
 
 use nostr::PublicKey;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
@@ -99,13 +100,20 @@ impl Store {
         note().map(drop).map_err(|error| StoreError::of(error, &path_of(&db)))
     }
 
-    /// A number that changes whenever another process has written to the database. It costs a look at shared memory.
+    /// A number that changes whenever another process has written to the database; none while the store is in use. Never blocks: it costs
+    /// a look at shared memory.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn version(&self) -> Result<i64, StoreError> {
-        let db = self.db();
-        db.query_row("PRAGMA data_version", [], |row| row.get(0)).map_err(|error| StoreError::of(error, &path_of(&db)))
+    pub fn version(&self) -> Result<Option<i64>, StoreError> {
+        let db = match self.db.try_lock() {
+            Ok(db) => db,
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            // As in `Store::db`.
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        };
+        let version = db.query_row("PRAGMA data_version", [], |row| row.get(0));
+        version.map(Some).map_err(|error| StoreError::of(error, &path_of(&db)))
     }
 }
 
