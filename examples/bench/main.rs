@@ -252,6 +252,9 @@ fn print_times(answers: &[f64], joins: &[Join]) {
     row(&format!("the next {}, beside one other caller", alone.len()), alone.to_vec(), "20 ms");
     row(&format!("{} more, beside up to {} others", crowded.len(), crowded.len()), crowded.to_vec(), "20 ms");
     row("offer sent to answer received, at the caller", of(|join| join.offer_to_answer), "");
+    // The log's times are whole milliseconds: a single difference may be off by one.
+    let signaling = joins.iter().zip(alone).map(|(join, made)| (join.offer_to_answer - made).max(0.0)).collect();
+    row("of that not the answer's making: signaling, both ways through the embedded relay", signaling, "5 ms");
     row(
         &format!("answer to the first picture, a keyframe {youngest:.1} to {oldest:.1} s old"),
         of(|join| join.first_picture),
