@@ -307,20 +307,24 @@ fn lines_tells_what_the_running_gateway_says() {
         "http = {{ listen = \"{}\", token_file = \"api.token\" }}",
         listener.local_addr().unwrap()
     ));
-    let api = thread::spawn(move || {
+    let answer = move || {
         let (mut stream, _) = listener.accept().unwrap();
         let lines = BufReader::new(stream.try_clone().unwrap()).lines();
         let request: Vec<String> = lines.map(Result::unwrap).take_while(|line| !line.is_empty()).collect();
-        let body = r#"{"lines":[{"name":"door","npub":"x","state":"open","callers":3,"talk":false,"streams":["H264 1280x720"]}]}"#;
+        let body = r#"{"lines":[{"name":"door","npub":"x","state":"open","callers":3,"talk":false,"streams":["H264 1280x720"]}],
+            "relays":[{"url":"wss://r.example","connected":true,"health":"silent","error":"it says no OK to events","verdicts":{"accepted":7,"no_ok":3}}]}"#;
         write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len()).unwrap();
         request
-    });
+    };
+    let api = thread::spawn(move || [answer(), answer()]);
 
     // When
     let lines = place.run(&["lines", "-c", "callgate.toml", "--json", "-vvv", "--log", "json"]).json();
 
+    let table = place.run(&["lines", "-c", "callgate.toml"]).out;
+
     // Then
-    let request = api.join().unwrap();
+    let [request, _] = api.join().unwrap();
     assert_eq!(request[0], "GET /api/lines HTTP/1.1");
     assert!(
         request.iter().any(|line| line.eq_ignore_ascii_case(&format!("authorization: Bearer {TOKEN}"))),
@@ -329,6 +333,9 @@ fn lines_tells_what_the_running_gateway_says() {
     assert_eq!(lines["running"], true);
     assert_eq!((&lines["lines"][0]["state"], &lines["lines"][0]["callers"]), (&"open".into(), &3.into()));
     assert!(lines["lines"][1]["state"].is_null(), "a line that the gateway does not have yet");
+    assert_eq!(lines["relays"][0]["verdicts"]["no_ok"], 3);
+    let relay = table.lines().last().unwrap().split("  ").map(str::trim).filter(|cell| !cell.is_empty());
+    assert_eq!(relay.collect::<Vec<_>>(), ["wss://r.example", "silent", "7 of 10", "it says no OK to events"]);
 }
 
 #[test]

@@ -312,6 +312,10 @@ fn each_mistake_gets_one_clear_line() {
             head("[ice]\nturn = [{ url = \"turn:t\", username = \"\", credential_file = \"turn.secret\" }]"),
             "callgate.toml:5: ice.turn[0].username: user name and password must be 1 to 512 characters",
         ),
+        (
+            nostr("relays = [\"wss://r.example\"]\ncaller_relays = \"nobody\""),
+            "callgate.toml:4: nostr.caller_relays: must be one of \"never\", \"public\", \"any\"",
+        ),
         // [http]
         (head("[http]"), "callgate.toml:4: http.listen: is missing: the address and port to listen on"),
         (

@@ -66,7 +66,13 @@ impl Gateway for Office {
     }
 
     fn relays(&self) -> Vec<RelayView> {
-        vec![RelayView { url: "wss://relay.example".into(), connected: true, error: None }]
+        vec![RelayView {
+            url: "wss://relay.example".into(),
+            connected: true,
+            health: "good".into(),
+            error: None,
+            verdicts: BTreeMap::new(),
+        }]
     }
 
     fn counters(&self) -> BTreeMap<String, u64> {

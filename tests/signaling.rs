@@ -8,6 +8,7 @@ mod support;
 
 use std::sync::Arc;
 
+use callgate::sdp::CallerServers;
 use callgate::signaling::memory::Forgetful;
 use callgate::signaling::{Dropped, Settings, StartError};
 use nostr::{Keys, RelayUrl};
@@ -200,9 +201,10 @@ async fn a_relay_that_asks_for_authentication_gets_it() {
 #[tokio::test]
 async fn signaling_needs_a_relay_and_a_key() {
     let memory = Arc::new(Forgetful::default());
-    let none = Settings { relays: vec![], keys: vec![Keys::generate()], memory: memory.clone() };
+    let none =
+        Settings { relays: vec![], keys: vec![Keys::generate()], visits: CallerServers::Never, memory: memory.clone() };
     assert!(matches!(callgate::signaling::start(none).await, Err(StartError::NoRelay)));
     let url = RelayUrl::parse("ws://127.0.0.1:1").unwrap();
-    let keyless = Settings { relays: vec![url], keys: vec![], memory };
+    let keyless = Settings { relays: vec![url], keys: vec![], visits: CallerServers::Never, memory };
     assert!(matches!(callgate::signaling::start(keyless).await, Err(StartError::NoKey)));
 }

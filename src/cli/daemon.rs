@@ -82,10 +82,15 @@ async fn gate(config: Config, store: Store, ready: impl FnOnce(&Ready)) -> Outco
             .collect(),
         page,
     };
-    let (gateway, running) =
-        gateway::start(gateway::Settings { lines, limits: config.limits, ice: ice(&config.ice), relays, store })
-            .await
-            .map_err(|error| Failure::new(Exit::Unavailable, error))?;
+    let settings = gateway::Settings {
+        lines,
+        limits: config.limits,
+        ice: ice(&config.ice),
+        relays,
+        caller_relays: config.nostr.caller_relays,
+        store,
+    };
+    let (gateway, running) = gateway::start(settings).await.map_err(|error| Failure::new(Exit::Unavailable, error))?;
     let stop_web = CancellationToken::new();
     let web = listener.map(|listener| tokio::spawn(web::serve(listener, gateway.clone(), token, stop_web.clone())));
     if let Some(address) = page {

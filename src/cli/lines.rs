@@ -11,7 +11,7 @@ use super::arguments::ConfigArg;
 use super::text::{say, table};
 use super::{Exit, Outcome};
 use crate::config::{self, Config, Http};
-use crate::gateway::view::AccessView;
+use crate::gateway::view::{AccessView, RelayView};
 use crate::gateway::who_may_call;
 
 #[derive(Debug, Args)]
@@ -43,6 +43,8 @@ struct ShownLine {
 #[derive(Debug, Deserialize)]
 struct Live {
     lines: Vec<LiveLine>,
+    #[serde(default)]
+    relays: Vec<RelayView>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -59,11 +61,19 @@ pub(super) fn lines(args: &LinesArgs) -> Outcome {
     let live = config.http.as_ref().and_then(ask);
     let lines = shown(&config, live.as_ref());
     if args.json {
-        say(serde_json::json!({ "running": live.is_some(), "lines": lines }));
+        let relays = live.as_ref().map(|live| &live.relays);
+        say(serde_json::json!({ "running": live.is_some(), "lines": lines, "relays": relays }));
         return Ok(Exit::Success);
     }
     let rows: Vec<_> = lines.into_iter().map(row).collect();
     say(table(["NAME", "NPUB", "ENDPOINT", "RELAYS", "STATE", "CALLERS", "MAY CALL"], &rows));
+    if let Some(live) = live.as_ref().filter(|live| !live.relays.is_empty()) {
+        say("");
+        say(table(
+            ["RELAY", "HEALTH", "TOOK", "WHAT IS WRONG"],
+            &live.relays.iter().map(relay_row).collect::<Vec<_>>(),
+        ));
+    }
     if live.is_none() && config.http.is_some() {
         eprintln!("the gateway does not answer: this is the configuration alone");
     }
@@ -88,6 +98,14 @@ fn shown(config: &Config, live: Option<&Live>) -> Vec<ShownLine> {
         }
     };
     config.lines.iter().map(shown).collect()
+}
+
+/// How many events the relay took of all that were for it.
+fn relay_row(relay: &RelayView) -> [String; 4] {
+    let took = relay.verdicts.get("accepted").copied().unwrap_or(0);
+    let all: u64 = relay.verdicts.values().sum();
+    let wrong = relay.error.clone().unwrap_or_else(|| "-".to_owned());
+    [relay.url.clone(), relay.health.clone(), format!("{took} of {all}"), wrong]
 }
 
 fn row(line: ShownLine) -> [String; 7] {

@@ -114,7 +114,12 @@ fn nostr(table: &Table<'_>) -> Nostr {
     let mut relays: Vec<_> = listed.iter().filter_map(|value| value.parse(scalar::parse_relay)).collect();
     let mut seen = BTreeSet::new();
     relays.retain(|relay| seen.insert(relay.clone()));
-    Nostr { relays, embedded_relay: embedded.and_then(|value| value.parse(scalar::socket_address)) }
+    let caller_relays = table.get("caller_relays").and_then(|value| value.parse(scalar::caller_servers));
+    Nostr {
+        relays,
+        embedded_relay: embedded.and_then(|value| value.parse(scalar::socket_address)),
+        caller_relays: caller_relays.unwrap_or_default(),
+    }
 }
 
 /// What `[access]` or a line says, each part on its own.

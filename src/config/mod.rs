@@ -78,6 +78,8 @@ pub struct Nostr {
     pub relays: Vec<RelayUrl>,
     /// Where the relay inside callgate listens.
     pub embedded_relay: Option<SocketAddr>,
+    /// Which of the relays that callers name in their offers are answered through.
+    pub caller_relays: CallerServers,
 }
 
 /// `[ice]`

@@ -52,6 +52,10 @@ pub(super) static NOSTR: Section = Section {
     keys: &[
         key("relays", "relays to listen on"),
         key("embedded_relay", "where a relay inside callgate listens"),
+        key(
+            "caller_relays",
+            "which of the relays that callers name are answered through: \"never\", \"public\" or \"any\"",
+        ),
         key("key_passphrase", "where the passphrase of encrypted keys is"),
     ],
 };

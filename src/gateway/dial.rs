@@ -18,7 +18,7 @@ use crate::protocol::{
     self, Body, CallEnd, CallType, Cipher, Dialect, EndWord, IceCandidate, MAX_CANDIDATES, Offer, Outgoing, RtcServer,
     SessionId,
 };
-use crate::sdp::{self, Candidate};
+use crate::sdp::{self, CallerServers, Candidate};
 use crate::signaling::{self, Delivery, Incoming, PublishError, Signaling};
 
 /// How long a relay may take to be connected.
@@ -137,6 +137,7 @@ pub async fn dial(settings: DialSettings) -> Result<(Dialled, mpsc::Receiver<Dia
     let (signaling, incoming) = signaling::start(signaling::Settings {
         relays: settings.relays,
         keys: vec![settings.keys.clone()],
+        visits: CallerServers::Public,
         memory: std::sync::Arc::new(signaling::memory::Forgetful::default()),
     })
     .await?;

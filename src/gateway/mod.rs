@@ -36,6 +36,7 @@ use self::view::{AccessView, CallView, LineView, RelayView};
 use crate::call::{AccessPolicy, Limits, Timing};
 use crate::endpoint::Endpoint;
 use crate::media::{self, CallId, IceSettings, LineName, LineSettings, Media};
+use crate::sdp::CallerServers;
 use crate::signaling::{self, Signaling};
 use crate::store::{Store, StoreError};
 
@@ -52,6 +53,8 @@ pub struct Settings {
     pub limits: Limits,
     pub ice: IceSettings,
     pub relays: Vec<nostr::RelayUrl>,
+    /// Which of the relays that callers name in their offers are answered through.
+    pub caller_relays: CallerServers,
     pub store: Arc<Store>,
 }
 
@@ -116,6 +119,11 @@ pub async fn start(settings: Settings) -> Result<(Gateway, Running), StartError>
         relays: settings.relays.clone(),
         keys: settings.lines.iter().map(|line| line.keys.clone()).collect(),
         memory: settings.store.clone(),
+        visits: match settings.caller_relays {
+            // Lists of relays are looked up all the same.
+            CallerServers::Never | CallerServers::Public => CallerServers::Public,
+            CallerServers::Any => CallerServers::Any,
+        },
     })
     .await?;
     for line in &settings.lines {
@@ -137,6 +145,7 @@ pub async fn start(settings: Settings) -> Result<(Gateway, Running), StartError>
     let around = Surroundings {
         media: media.clone(),
         signaling: signaling.clone(),
+        caller_relays: settings.caller_relays != CallerServers::Never,
         store: settings.store,
         facts: facts.clone(),
         board: board.clone(),

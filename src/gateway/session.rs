@@ -70,6 +70,8 @@ impl SessionHandle {
 pub(super) struct Surroundings {
     pub(super) media: Media,
     pub(super) signaling: Signaling,
+    /// Whether callers are answered through the relay that their offer names too.
+    pub(super) caller_relays: bool,
     pub(super) store: Arc<Store>,
     pub(super) facts: Arc<Facts>,
     pub(super) board: Arc<Board>,
@@ -89,6 +91,8 @@ pub(super) struct Session {
     hang_up: watch::Receiver<Option<EndReason>>,
     foreign: Arc<AtomicU32>,
     around: Surroundings,
+    /// Whether an answer was sent.
+    answered: bool,
     stats: PeerStats,
     teardown: Option<media::Teardown>,
     /// Why the call ended, once it has.
@@ -116,6 +120,7 @@ pub(super) fn session(
         hang_up,
         foreign: foreign.clone(),
         around,
+        answered: false,
         stats: PeerStats::default(),
         teardown: None,
         ended: None,
@@ -235,7 +240,7 @@ impl Session {
         }
     }
 
-    fn send(&self, body: Body) {
+    fn send(&mut self, body: Body) {
         let what = match &body {
             Body::Offer(_) => "call_offer",
             Body::Answer(_) => "call_answer",
@@ -243,23 +248,44 @@ impl Session {
             Body::End(_) => "call_end",
         };
         let answers = matches!(body, Body::Answer(_));
-        let reply = self.call.envelope().reply(body, self.clock.now().unix_seconds());
-        let published = self.around.signaling.publish(reply);
+        // A caller who does not begin to connect: those who wait for their first answer go before.
+        let again = answers && self.answered && self.call.state() == State::Connecting;
+        self.answered |= answers;
+        let envelope = self.call.envelope();
+        let via = envelope.relay.as_slice();
+        let via = if self.around.caller_relays { via } else { &[] };
+        let reply = envelope.reply(body, self.clock.now().unix_seconds());
+        let published = if again {
+            self.around.signaling.publish_again(reply, via)
+        } else {
+            self.around.signaling.publish_via(reply, via)
+        };
         let (facts, call, tell) = (self.around.facts.clone(), self.id, self.tell.clone());
         // A call must not wait for a relay: what becomes of the event is only noted.
         self.around.deliveries.spawn(async move {
+            let mut on_its_way = false;
             let failed: Option<Box<dyn std::error::Error + Send>> = match published {
-                Ok(delivery) => delivery.outcome().await.err().map(|error| Box::new(error) as _),
+                Ok(delivery) => match delivery.outcome().await {
+                    Ok(_) => {
+                        on_its_way = true;
+                        None
+                    }
+                    Err(undelivered) => {
+                        on_its_way = undelivered.may_have_arrived();
+                        Some(Box::new(undelivered))
+                    }
+                },
                 Err(error) => Some(Box::new(error)),
             };
-            match failed {
-                Some(error) => facts.record(&Fact::NotDelivered { call, what, error: &*error }),
-                // A session that has ended or has too much to do goes without: the answer is not sent again then.
-                None => {
-                    if answers && let Some(tell) = tell.upgrade() {
-                        let _ = tell.try_send(Told::AnswerTaken);
-                    }
-                }
+            if let Some(error) = failed {
+                facts.record(&Fact::NotDelivered { call, what, error: &*error });
+            }
+            // A session that has ended or has too much to do goes without: the answer is not sent again then.
+            if answers
+                && on_its_way
+                && let Some(tell) = tell.upgrade()
+            {
+                let _ = tell.try_send(Told::AnswerTaken);
             }
         });
     }
@@ -270,6 +296,10 @@ impl Session {
 
     async fn report(&mut self, report: &Report) {
         self.ended = Some(report.reason.word());
+        // Of wrapped events relays keep nothing.
+        if self.call.envelope().dialect == Dialect::Plain {
+            self.around.signaling.purge(&report.line, report.session.clone());
+        }
         let mut record = call_record(&self.line, report, &self.stats, self.teardown);
         record.ignored = record.ignored.saturating_add(self.foreign.load(Ordering::Relaxed));
         let store = self.around.store.clone();

@@ -7,7 +7,7 @@ use super::view::{AccessView, CallView, LineState, LineView, MilestonesView, Rel
 use crate::call::{Access, AccessPolicy, Call, Millis, Report, State};
 use crate::endpoint::{AudioCodec, Streams, VideoCodec};
 use crate::media::{CallId, LineName, PeerStats, SourceState, Teardown, TrackStats};
-use crate::signaling::RelayStatus;
+use crate::signaling::{Health, RelayStatus};
 use crate::store::{CallRecord, Direction};
 
 pub(super) fn line_view(line: &Line, relays: &[RelayUrl]) -> LineView {
@@ -141,7 +141,20 @@ pub(super) fn call_record(
 }
 
 pub(super) fn relay_view(relay: &RelayStatus) -> RelayView {
-    RelayView { url: relay.url.to_string(), connected: relay.connected, error: relay.dial_error.map(str::to_owned) }
+    let error = match relay.health {
+        Health::Good => None,
+        Health::Away => relay.dial_error.map(str::to_owned),
+        Health::Deaf(why) => Some(format!("it closed our subscription: {}", why.word())),
+        Health::Silent => Some("it says no OK to events".to_owned()),
+        Health::Refusing(why) => Some(format!("it refuses events: {}", why.word())),
+    };
+    RelayView {
+        url: relay.url.to_string(),
+        connected: relay.connected,
+        health: relay.health.word().to_owned(),
+        error,
+        verdicts: relay.verdicts.iter().map(|(word, count)| ((*word).to_owned(), *count)).collect(),
+    }
 }
 
 fn track(stats: &TrackStats) -> TrackView {

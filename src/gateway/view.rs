@@ -1,5 +1,7 @@
 //! What the gateway shows of itself: plain data for the HTTP API and the command line. Nothing here is secret.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// A line as seen from outside.
@@ -113,7 +115,13 @@ pub struct TrackView {
 pub struct RelayView {
     pub url: String,
     pub connected: bool,
+    /// `good`, `away`, `deaf` (it closed our subscription), `silent` (it leaves events without a word) or `refusing`.
+    #[serde(default)]
+    pub health: String,
     /// What is wrong with it, in words.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,
+    /// How often it said what of an event since the start: `accepted`, `no_ok`, `rate_limited` and so on.
+    #[serde(default)]
+    pub verdicts: BTreeMap<String, u64>,
 }

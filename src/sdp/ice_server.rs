@@ -160,7 +160,7 @@ impl IceServer {
     }
 }
 
-/// Which of a caller's servers are used.
+/// Which of the servers that a caller names are used: STUN and TURN servers, and relays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CallerServers {
     Never,

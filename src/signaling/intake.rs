@@ -29,7 +29,7 @@ pub(super) struct Raw {
 }
 
 /// The first checks, done where the event is read: no signature, no memory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Sieve {
     keys: Arc<HashSet<PublicKey>>,
     tally: Arc<Tally>,

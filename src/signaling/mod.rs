@@ -3,18 +3,24 @@
 //! [`start`] connects to every relay and returns a [`Signaling`] to publish with and a channel of what comes in. A relay that is
 //! down is tried again for ever and delays nothing.
 
+mod asking;
+mod ballot;
 mod budget;
 mod counters;
 mod embedded;
+mod health;
+mod held;
 mod intake;
 mod link;
 pub mod memory;
+mod newest;
 mod outbox;
 mod pace;
 mod recent;
 mod status;
 mod transport;
 mod verdict;
+mod visits;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -23,17 +29,22 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nostr::{Event, EventId, Keys, PublicKey, RelayUrl, ToBech32, Url};
 use nostr_sdk::pool::RelayOptions;
-use tokio::sync::{mpsc, watch};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub use self::ballot::{Delivery, Undelivered};
 pub use self::counters::{Counters, Dropped};
 pub use self::embedded::{Embedded, EmbeddedError};
-pub use self::outbox::{Delivery, PublishError, Undelivered};
+pub use self::health::Health;
+pub use self::outbox::PublishError;
+use self::outbox::Turn;
 pub(crate) use self::recent::Recent;
 pub use self::status::RelayStatus;
 pub use self::transport::DialError;
 pub use self::verdict::{Refusal, Verdict};
-use crate::protocol::{Envelope, Outgoing, SignalKind};
+use crate::protocol::{Envelope, Outgoing, SessionId, SignalKind};
+use crate::sdp::CallerServers;
 
 /// Log targets to be turned off: these crates log whole messages, some of them as errors. Signaling says what matters of them in
 /// its own words.
@@ -44,6 +55,12 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How far back the first subscription after a start may reach, in seconds: calls that rang meanwhile are worth knowing for days. A day
 /// less than the store remembers events, so that none is taken a second time.
 const REACH: u64 = 6 * 24 * 3600;
+/// Relays besides ours that one event goes to.
+const MAX_VIA: usize = 3;
+/// Relays besides ours that one look-up asks.
+const MAX_AT: usize = 4;
+/// Look-ups at once; more wait.
+const LOOK_UPS: usize = 4;
 /// Events that may wait for the gateway.
 const INCOMING: usize = 256;
 
@@ -61,8 +78,10 @@ pub trait Memory: Send + Sync + 'static {
 /// What signaling is told at its start.
 pub struct Settings {
     pub relays: Vec<RelayUrl>,
-    /// The keys that are called, and that answer. The first one authenticates to relays that ask for it (NIP-42).
+    /// The keys that are called, and that answer. Each authenticates to relays that ask for it (NIP-42).
     pub keys: Vec<Keys>,
+    /// At which addresses relays may be that others name: [`Signaling::publish_via`], [`Signaling::latest`].
+    pub visits: CallerServers,
     pub memory: Arc<dyn Memory>,
 }
 
@@ -95,6 +114,10 @@ pub struct Signaling(Arc<Inner>);
 
 struct Inner {
     outbox: outbox::Outbox,
+    links: Vec<Arc<link::Link>>,
+    visits: visits::Visits,
+    keys: HashMap<PublicKey, Keys>,
+    look_ups: Semaphore,
     tally: Arc<counters::Tally>,
     relays: watch::Receiver<Vec<RelayStatus>>,
     stop: CancellationToken,
@@ -112,47 +135,56 @@ impl fmt::Debug for Signaling {
 /// # Errors
 /// [`StartError`]; a relay that cannot be reached is none.
 pub async fn start(settings: Settings) -> Result<(Signaling, mpsc::Receiver<Incoming>), StartError> {
-    let Settings { mut relays, keys, memory } = settings;
+    let Settings { mut relays, keys, visits: reach, memory } = settings;
     let mut seen = HashSet::new();
     relays.retain(|relay| seen.insert(relay.clone()));
     if relays.is_empty() {
         return Err(StartError::NoRelay);
     }
-    let signer = keys.first().cloned().ok_or(StartError::NoKey)?;
-    let public: Vec<PublicKey> = keys.iter().map(Keys::public_key).collect();
-    let set: Arc<HashSet<PublicKey>> = Arc::new(public.iter().copied().collect());
-
+    if keys.is_empty() {
+        return Err(StartError::NoKey);
+    }
     let stop = CancellationToken::new();
     let tally = Arc::new(counters::Tally::default());
     let (raw, input) = mpsc::channel(intake::WAITING);
-    let (boards, watched) = status::Board::of(&relays, unix_now());
+    let public = Arc::new(keys.iter().map(Keys::public_key).collect());
+    let sieve = intake::Sieve::new(public, Arc::clone(&tally), raw);
     let now = unix_now();
+    let (boards, watched) = status::Board::of(&relays, now);
     let away_since = memory.newest_sight().map_or(now, |seen| seen.clamp(now.saturating_sub(REACH), now));
     let links: Vec<Arc<link::Link>> = relays
         .into_iter()
         .zip(boards)
-        .map(|(url, board)| {
-            let sieve = intake::Sieve::new(Arc::clone(&set), Arc::clone(&tally), raw.clone());
-            Arc::new(link::Link::new(url, board, sieve, public.clone(), away_since))
-        })
+        .map(|(url, board)| link::Link::new(url, board, sieve.clone(), keys.clone(), away_since, stop.child_token()))
+        .map(Arc::new)
         .collect();
-    let ports = links
-        .iter()
-        .map(|link| {
-            let port: Arc<dyn transport::Port> = Arc::clone(link) as _;
-            (Url::from(link.url.clone()), Arc::downgrade(&port))
-        })
-        .collect();
-    let client =
-        nostr_sdk::Client::builder().signer(signer).websocket_transport(transport::Transport::new(ports)).build();
+    let ports = transport::Ports::default();
+    for link in &links {
+        let port: Arc<dyn transport::Port> = Arc::clone(link) as _;
+        ports.insert(Url::from(link.url.clone()), Arc::downgrade(&port));
+    }
+    let client = nostr_sdk::Client::builder().websocket_transport(transport::Transport(ports.clone())).build();
+    // Each of our keys authenticates; nostr-sdk knows one signer.
+    client.automatic_authentication(false);
     let pool = client.pool().clone();
     let options = RelayOptions::new().retry_interval(RETRY).adjust_retry_interval(false);
     for link in &links {
         let fault = |source| StartError::Relay { relay: link.url.clone(), source };
         pool.add_relay(&link.url, options.clone()).await.map_err(fault)?;
         let relay = pool.relay(&link.url).await.map_err(fault)?;
-        Arc::clone(link).start(relay, stop.clone());
+        Arc::clone(link).start(relay);
     }
+    let visits = visits::Visits {
+        pool: pool.clone(),
+        options,
+        ports,
+        sieve,
+        ours: links.iter().map(|link| Url::from(link.url.clone())).collect(),
+        reach,
+        runtime: Handle::current(),
+        stop: stop.clone(),
+        open: visits::Open::default(),
+    };
 
     let keys: HashMap<PublicKey, Keys> = keys.into_iter().map(|keys| (keys.public_key(), keys)).collect();
     let (output, incoming) = mpsc::channel(INCOMING);
@@ -166,9 +198,10 @@ pub async fn start(settings: Settings) -> Result<(Signaling, mpsc::Receiver<Inco
         pool.shutdown().await;
     });
 
-    let outbox = outbox::Outbox::new(links, keys, memory, stop.clone());
-    let _stop_on_drop = stop.clone().drop_guard();
-    Ok((Signaling(Arc::new(Inner { outbox, tally, relays: watched, stop, _stop_on_drop })), incoming))
+    let outbox = outbox::Outbox::new(links.clone(), keys.clone(), memory, stop.clone());
+    let (look_ups, _stop_on_drop) = (Semaphore::new(LOOK_UPS), stop.clone().drop_guard());
+    let inner = Inner { outbox, links, visits, keys, look_ups, tally, relays: watched, stop, _stop_on_drop };
+    Ok((Signaling(Arc::new(inner)), incoming))
 }
 
 impl Signaling {
@@ -177,7 +210,55 @@ impl Signaling {
     /// # Errors
     /// [`PublishError`]; what relays say comes with the [`Delivery`].
     pub fn publish(&self, outgoing: Outgoing) -> Result<Delivery, PublishError> {
-        self.0.outbox.publish(outgoing)
+        self.0.outbox.publish(outgoing, &[], Turn::First)
+    }
+
+    /// The same, and for the first few relays of `via` too, whether they are ours or not. Those that are not are opened for it, and
+    /// stay open and subscribed to for a while: whoever is there may speak there. A few can be open at once; which addresses they may
+    /// have is [`Settings::visits`].
+    ///
+    /// # Errors
+    /// [`PublishError`]; what relays say comes with the [`Delivery`].
+    pub fn publish_via(&self, outgoing: Outgoing, via: &[RelayUrl]) -> Result<Delivery, PublishError> {
+        self.publish_in_turn(outgoing, via, Turn::First)
+    }
+
+    /// The same for what was said before and may not have been heard: it goes out when nothing of its kind is waiting that is said for
+    /// the first time.
+    ///
+    /// # Errors
+    /// [`PublishError`]; what relays say comes with the [`Delivery`].
+    pub fn publish_again(&self, outgoing: Outgoing, via: &[RelayUrl]) -> Result<Delivery, PublishError> {
+        self.publish_in_turn(outgoing, via, Turn::Again)
+    }
+
+    fn publish_in_turn(&self, outgoing: Outgoing, via: &[RelayUrl], turn: Turn) -> Result<Delivery, PublishError> {
+        let keys = self.0.keys.get(&outgoing.from).ok_or(PublishError::ForeignAuthor)?;
+        let others = self.0.visits.listening(via, MAX_VIA, keys);
+        self.0.outbox.publish(outgoing, &others, turn)
+    }
+
+    /// Queues an event that one of our keys signed, of whatever kind, for every relay of ours to keep; never waits. Relays that are
+    /// away for long get it when they are back.
+    ///
+    /// # Errors
+    /// [`PublishError`]; what relays say comes with the [`Delivery`].
+    pub fn announce(&self, event: &Event) -> Result<Delivery, PublishError> {
+        self.0.outbox.announce(event)
+    }
+
+    /// Takes back what relays still hold of our side of a call that is over (NIP-09), shortly; never waits.
+    pub fn purge(&self, from: &PublicKey, session: SessionId) {
+        self.0.outbox.purge(from, session);
+    }
+
+    /// The newest event of each of these authors and kinds, as our relays and the first few of `at` have them, within five seconds.
+    /// Each is verified. Authors beyond 256 and kinds beyond 16 are left out.
+    pub async fn latest(&self, authors: Vec<PublicKey>, kinds: Vec<u16>, at: &[RelayUrl]) -> Vec<Event> {
+        // Never closed.
+        let _place = self.0.look_ups.acquire().await;
+        let links = self.0.links.iter().cloned().chain(self.0.visits.to(at, MAX_AT)).collect();
+        newest::newest(links, newest::Wanted::new(authors, kinds)).await
     }
 
     /// What came in and what was dropped since the start.

@@ -16,14 +16,16 @@ use std::time::{Duration, Instant};
 use nostr::secp256k1::rand::rngs::OsRng;
 use nostr::{Event, Keys, PublicKey, RelayUrl};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::ballot::{Ballot, Delivery, Mail};
+use super::held::Holdings;
 use super::link::Link;
 use super::pace::{Now, Pace, Slot};
 use super::verdict::{Next, Refusal, Tries, Verdict};
 use super::{Memory, short, unix_now};
-use crate::protocol::{self, Dialect, Outgoing, SealError, SignalKind};
+use crate::protocol::{self, Dialect, Outgoing, SealError, SessionId, SignalKind};
 
 /// Events that may wait in one lane: ten seconds' worth at its pace. When it is full the event is not taken for that relay.
 const WAITING: usize = 64;
@@ -32,8 +34,16 @@ const WRAPPED: usize = 256;
 /// How long an event waits for a relay that is not connected, from when it was published. Relays that restart are back sooner;
 /// for one that is dead the caller should be told.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
-/// How long NIP-42 authentication may take once the relay has asked for it.
-const AUTH_PATIENCE: Duration = Duration::from_secs(5);
+/// Announcements that may be on their way at once, over all relays.
+const ANNOUNCEMENTS: usize = 64;
+/// Calls that may be taken back at once.
+const PURGES: usize = 64;
+/// How long an announcement waits for a relay that is not connected: there is no hurry.
+const ANNOUNCING_PATIENCE: Duration = Duration::from_secs(3600);
+/// The pause before an announcement that a relay did not keep is sent again.
+const ANNOUNCE_AGAIN: Duration = Duration::from_secs(2);
+/// How long after the end of a call what relays hold of it is taken back.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 /// The pause when the connection ended between looking at it and using it.
 const BLINK: Duration = Duration::from_millis(200);
 
@@ -46,68 +56,6 @@ pub enum PublishError {
     QueueFull,
     #[error("signaling is shut down")]
     ShutDown,
-}
-
-/// No relay took the event.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no relay took the event ({})", words(.verdicts))]
-pub struct Undelivered {
-    /// What became of it, relay by relay.
-    pub verdicts: Vec<(RelayUrl, Verdict)>,
-}
-
-fn words(verdicts: &[(RelayUrl, Verdict)]) -> String {
-    verdicts.iter().map(|(_, verdict)| verdict.word()).collect::<Vec<_>>().join(", ")
-}
-
-/// An event on its way. Dropping this does not stop it.
-#[derive(Debug)]
-pub struct Delivery(oneshot::Receiver<Result<RelayUrl, Undelivered>>);
-
-impl Delivery {
-    /// Waits until the first relay has accepted the event, and says which.
-    ///
-    /// # Errors
-    /// [`Undelivered`] when no relay has, and none will.
-    pub async fn outcome(self) -> Result<RelayUrl, Undelivered> {
-        self.0.await.unwrap_or(Err(Undelivered { verdicts: Vec::new() }))
-    }
-}
-
-/// Collects the verdicts on one event.
-#[derive(Debug)]
-struct Ballot(Mutex<Count>);
-
-#[derive(Debug)]
-struct Count {
-    dialect: Dialect,
-    verdicts: Vec<(RelayUrl, Verdict)>,
-    relays: usize,
-    reply: Option<oneshot::Sender<Result<RelayUrl, Undelivered>>>,
-}
-
-/// Whether the event is on its way to its receiver, as far as the relay says.
-fn carried(dialect: Dialect, verdict: Verdict) -> bool {
-    // nostr-rs-relay says nothing of ephemeral events.
-    verdict == Verdict::Accepted || (dialect == Dialect::Wrapped && verdict == Verdict::NoOk)
-}
-
-impl Ballot {
-    fn cast(&self, relay: &RelayUrl, verdict: Verdict) {
-        let mut count = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        count.verdicts.push((relay.clone(), verdict));
-        let outcome = if carried(count.dialect, verdict) {
-            Ok(relay.clone())
-        } else if count.verdicts.len() == count.relays {
-            Err(Undelivered { verdicts: count.verdicts.clone() })
-        } else {
-            return;
-        };
-        if let Some(reply) = count.reply.take() {
-            // The publisher may not care.
-            let _ = reply.send(outcome);
-        }
-    }
 }
 
 /// What is published, and its newest signed form.
@@ -137,9 +85,22 @@ impl Letter {
 struct Job {
     letter: Arc<Letter>,
     published: Instant,
+    /// How long the event waits for a connection to the relay.
+    patience: Duration,
     relay: RelayUrl,
     ballot: Arc<Ballot>,
     verdict: Verdict,
+}
+
+impl Job {
+    fn mail(&self) -> Mail {
+        Mail::Signal(self.letter.outgoing.dialect)
+    }
+
+    fn does_not_fit(&mut self, link: &Link) {
+        self.verdict = Verdict::QueueFull;
+        link.board.count(self.verdict);
+    }
 }
 
 impl Drop for Job {
@@ -148,7 +109,23 @@ impl Drop for Job {
     }
 }
 
-type Lanes = HashMap<(PublicKey, SignalKind, RelayUrl), mpsc::Sender<Job>>;
+/// Which of those who wait in a lane go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// In the order that they came.
+    First,
+    /// When nobody waits for a first word: this one was said before.
+    Again,
+}
+
+/// The two ways into a lane.
+#[derive(Debug, Clone)]
+struct Ways {
+    first: mpsc::Sender<Job>,
+    again: mpsc::Sender<Job>,
+}
+
+type Lanes = HashMap<(PublicKey, SignalKind, RelayUrl), Ways>;
 
 /// All lanes. They are made when first used; there are at most keys x kinds x relays.
 pub(super) struct Outbox {
@@ -158,7 +135,10 @@ pub(super) struct Outbox {
     pub shutdown: CancellationToken,
     pub runtime: Handle,
     wrapped: Arc<Semaphore>,
+    announcements: Arc<Semaphore>,
+    purges: Arc<Semaphore>,
     lanes: Mutex<Lanes>,
+    held: Arc<Holdings>,
 }
 
 impl Outbox {
@@ -168,25 +148,43 @@ impl Outbox {
         memory: Arc<dyn Memory>,
         shutdown: CancellationToken,
     ) -> Self {
-        let (runtime, wrapped) = (Handle::current(), Arc::new(Semaphore::new(WRAPPED)));
-        Self { links, keys, memory, shutdown, runtime, wrapped, lanes: Mutex::default() }
+        let (wrapped, announcements) = (Semaphore::new(WRAPPED), Semaphore::new(ANNOUNCEMENTS));
+        Self {
+            links,
+            keys,
+            memory,
+            shutdown,
+            runtime: Handle::current(),
+            wrapped: Arc::new(wrapped),
+            announcements: Arc::new(announcements),
+            purges: Arc::new(Semaphore::new(PURGES)),
+            lanes: Mutex::default(),
+            held: Arc::default(),
+        }
     }
 
-    pub(super) fn publish(&self, outgoing: Outgoing) -> Result<Delivery, PublishError> {
+    /// Publishes on our relays and on these others.
+    pub(super) fn publish(
+        &self,
+        outgoing: Outgoing,
+        others: &[Arc<Link>],
+        turn: Turn,
+    ) -> Result<Delivery, PublishError> {
         if self.shutdown.is_cancelled() {
             return Err(PublishError::ShutDown);
         }
         let keys = self.keys.get(&outgoing.from).ok_or(PublishError::ForeignAuthor)?;
         let (dialect, kind) = (outgoing.dialect, outgoing.body.kind());
         let letter = Arc::new(Letter { outgoing, sealed: Mutex::default() });
-        let (reply, outcome) = oneshot::channel();
-        let count = Count { dialect, verdicts: Vec::new(), relays: self.links.len(), reply: Some(reply) };
-        let ballot = Arc::new(Ballot(Mutex::new(count)));
+        let (ballot, delivery) = Ballot::on(Mail::Signal(dialect), self.links.len() + others.len());
+        let connected = self.links.iter().any(|link| link.is_connected());
         let mut taken = false;
-        for link in &self.links {
+        for link in self.links.iter().chain(others) {
             let mut job = Job {
                 letter: Arc::clone(&letter),
                 published: Instant::now(),
+                // The others carry it: for a relay that is away nothing is put off.
+                patience: if connected && link.is_away() { Duration::ZERO } else { CONNECT_PATIENCE },
                 relay: link.url.clone(),
                 ballot: Arc::clone(&ballot),
                 verdict: Verdict::ShutDown,
@@ -194,36 +192,122 @@ impl Outbox {
             if dialect == Dialect::Wrapped {
                 match Arc::clone(&self.wrapped).try_acquire_owned() {
                     Ok(place) => {
-                        let lane = self.new_lane(keys, kind, link);
-                        self.runtime.spawn(lane.wrapped(job, self.shutdown.clone(), place));
+                        self.runtime.spawn(self.new_lane(keys, kind, link).wrapped(job, place));
                         taken = true;
                     }
-                    Err(_) => job.verdict = Verdict::QueueFull,
+                    Err(_) => job.does_not_fit(link),
                 }
                 continue;
             }
-            match self.lane(keys, kind, link).try_send(job) {
+            let lane = self.lane(keys, kind, link);
+            let way = if turn == Turn::First { lane.first } else { lane.again };
+            match way.try_send(job) {
                 Ok(()) => taken = true,
-                Err(mpsc::error::TrySendError::Full(mut job)) => job.verdict = Verdict::QueueFull,
+                Err(mpsc::error::TrySendError::Full(mut job)) => job.does_not_fit(link),
                 // Casts that signaling is shut down.
                 Err(mpsc::error::TrySendError::Closed(_)) => {}
             }
         }
-        if taken { Ok(Delivery(outcome)) } else { Err(PublishError::QueueFull) }
+        if taken { Ok(delivery) } else { Err(PublishError::QueueFull) }
     }
 
-    fn lane(&self, keys: &Keys, kind: SignalKind, link: &Arc<Link>) -> mpsc::Sender<Job> {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let lane = lanes.entry((keys.public_key(), kind, link.url.clone())).or_insert_with(|| {
-            let (sender, jobs) = mpsc::channel(WAITING);
-            self.runtime.spawn(self.new_lane(keys, kind, link).run(jobs, self.shutdown.clone()));
-            sender
+    /// Publishes an event that is signed already, for our relays to keep.
+    pub(super) fn announce(&self, event: &Event) -> Result<Delivery, PublishError> {
+        if self.shutdown.is_cancelled() {
+            return Err(PublishError::ShutDown);
+        }
+        let keys = self.keys.get(&event.pubkey).ok_or(PublishError::ForeignAuthor)?;
+        let (ballot, delivery) = Ballot::on(Mail::Announcement, self.links.len());
+        let mut taken = false;
+        for link in &self.links {
+            let Ok(place) = Arc::clone(&self.announcements).try_acquire_owned() else {
+                ballot.cast(&link.url, Verdict::QueueFull);
+                continue;
+            };
+            taken = true;
+            let (link, ballot, event, keys) = (Arc::clone(link), Arc::clone(&ballot), event.clone(), keys.clone());
+            self.runtime.spawn(async move {
+                let _place = place;
+                let verdict = link.stop().run_until_cancelled(announced(&link, &event, &keys)).await;
+                let verdict = verdict.unwrap_or(Verdict::ShutDown);
+                record(&link, Mail::Announcement, &event.pubkey, event.kind.as_u16(), verdict);
+                ballot.cast(&link.url, verdict);
+            });
+        }
+        if taken { Ok(delivery) } else { Err(PublishError::QueueFull) }
+    }
+
+    /// Takes back what relays hold of our side of a call that is over, in a while: its last words are still on their way. One word of it
+    /// to each relay is enough: what it does not heed expires.
+    pub(super) fn purge(&self, from: &PublicKey, session: SessionId) {
+        let Some(keys) = self.keys.get(from).cloned() else { return };
+        // Too many at once: those expire by themselves.
+        let Ok(place) = Arc::clone(&self.purges).try_acquire_owned() else { return };
+        let (held, shutdown) = (Arc::clone(&self.held), self.shutdown.clone());
+        self.runtime.spawn(async move {
+            let _place = place;
+            if shutdown.run_until_cancelled(tokio::time::sleep(LAST_WORDS)).await.is_none() {
+                return;
+            }
+            let now = unix_now();
+            for remains in held.leave(&keys.public_key(), &session, now) {
+                let Some(event) = remains.deletion(&keys, now) else { continue };
+                let link = &remains.link;
+                let told = async {
+                    let verdict = link.send(&event, Mail::Announcement).await;
+                    if verdict == Verdict::Rejected(Refusal::AuthRequired) {
+                        link.authenticate(&keys).await;
+                        return link.send(&event, Mail::Announcement).await;
+                    }
+                    verdict
+                };
+                let verdict = link.stop().run_until_cancelled(told).await.unwrap_or(Verdict::ShutDown);
+                tracing::debug!(relay = %link.url, verdict = verdict.word(), "took back what is left of a call");
+            }
         });
-        lane.clone()
+    }
+
+    fn lane(&self, keys: &Keys, kind: SignalKind, link: &Arc<Link>) -> Ways {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = (keys.public_key(), kind, link.url.clone());
+        if let Some(lane) = lanes.get(&name).filter(|lane| !lane.first.is_closed()) {
+            return lane.clone();
+        }
+        // Relays that are none of ours come and go.
+        lanes.retain(|_, lane| !lane.first.is_closed());
+        let ((first, jobs), (again, repeats)) = (mpsc::channel(WAITING), mpsc::channel(WAITING));
+        self.runtime.spawn(self.new_lane(keys, kind, link).run(jobs, repeats));
+        let lane = Ways { first, again };
+        lanes.insert(name, lane.clone());
+        lane
     }
 
     fn new_lane(&self, keys: &Keys, kind: SignalKind, link: &Arc<Link>) -> Lane {
-        Lane { link: Arc::clone(link), keys: keys.clone(), kind, memory: Arc::clone(&self.memory) }
+        let memory = (!link.is_visited()).then(|| Arc::clone(&self.memory));
+        Lane { link: Arc::clone(link), keys: keys.clone(), kind, memory, held: Arc::clone(&self.held) }
+    }
+}
+
+/// Sends an announcement until it is settled.
+async fn announced(link: &Link, event: &Event, keys: &Keys) -> Verdict {
+    let (published, mut up, mut tries) = (Instant::now(), link.up(), Tries::default());
+    loop {
+        let patience = ANNOUNCING_PATIENCE.saturating_sub(published.elapsed());
+        if !matches!(tokio::time::timeout(patience, up.wait_for(|up| *up)).await, Ok(Ok(_))) {
+            return Verdict::NotConnected;
+        }
+        let verdict = link.send(event, Mail::Announcement).await;
+        match verdict {
+            Verdict::NotConnected => tokio::time::sleep(BLINK).await,
+            _ if Mail::Announcement.carried(verdict) => return verdict,
+            _ => match tries.next(verdict) {
+                Next::Settled => return verdict,
+                Next::Anew => tokio::time::sleep(ANNOUNCE_AGAIN).await,
+                Next::After(pause) => tokio::time::sleep(pause).await,
+                // In vain too: the relay is asked once more, a bounded number of times.
+                Next::Authenticated => drop(link.authenticate(keys).await),
+            },
+        }
     }
 }
 
@@ -232,11 +316,14 @@ struct Lane {
     link: Arc<Link>,
     keys: Keys,
     kind: SignalKind,
-    memory: Arc<dyn Memory>,
+    /// None for a relay that is none of ours: it is forgotten when it is closed.
+    memory: Option<Arc<dyn Memory>>,
+    held: Arc<Holdings>,
 }
 
 impl Lane {
-    async fn run(self, mut jobs: mpsc::Receiver<Job>, shutdown: CancellationToken) {
+    async fn run(self, mut jobs: mpsc::Receiver<Job>, mut repeats: mpsc::Receiver<Job>) {
+        let shutdown = self.link.stop().clone();
         let started = Instant::now();
         let mut pace = Pace::after(self.last_clock().await);
         loop {
@@ -244,6 +331,7 @@ impl Lane {
                 biased;
                 () = shutdown.cancelled() => return,
                 job = jobs.recv() => job,
+                job = repeats.recv() => job,
             };
             let Some(mut job) = job else { return };
             job.verdict = tokio::select! {
@@ -256,12 +344,9 @@ impl Lane {
     }
 
     /// Sends one wrapped event, past all others.
-    async fn wrapped(self, mut job: Job, shutdown: CancellationToken, _place: OwnedSemaphorePermit) {
-        job.verdict = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => Verdict::ShutDown,
-            verdict = self.deliver_wrapped(&job) => verdict,
-        };
+    async fn wrapped(self, mut job: Job, _place: OwnedSemaphorePermit) {
+        let delivered = self.link.stop().run_until_cancelled(self.deliver_wrapped(&job)).await;
+        job.verdict = delivered.unwrap_or(Verdict::ShutDown);
         self.record(&job);
     }
 
@@ -269,8 +354,8 @@ impl Lane {
         let mut up = self.link.up();
         let mut tries = Tries::default();
         loop {
-            let patience = CONNECT_PATIENCE.saturating_sub(job.published.elapsed());
-            let connected = up.wait_for(|up| up.connected);
+            let patience = job.patience.saturating_sub(job.published.elapsed());
+            let connected = up.wait_for(|up| *up);
             if !matches!(tokio::time::timeout(patience, connected).await, Ok(Ok(_))) {
                 return Verdict::NotConnected;
             }
@@ -281,8 +366,7 @@ impl Lane {
             let Ok(event) = job.letter.seal(&Pace::default(), now.unix, now, &self.keys) else {
                 return Verdict::Unsealed;
             };
-            let authenticated = up.borrow_and_update().authenticated;
-            let verdict = self.link.send(&event).await;
+            let verdict = self.link.send(&event, job.mail()).await;
             match verdict {
                 Verdict::NotConnected => tokio::time::sleep(BLINK).await,
                 Verdict::NoOk => return verdict,
@@ -290,10 +374,7 @@ impl Lane {
                     Next::Settled => return verdict,
                     Next::Anew => {}
                     Next::After(pause) => tokio::time::sleep(pause).await,
-                    Next::Authenticated => {
-                        let later = up.wait_for(|up| up.authenticated > authenticated);
-                        let _ = tokio::time::timeout(AUTH_PATIENCE, later).await;
-                    }
+                    Next::Authenticated => drop(self.link.authenticate(&self.keys).await),
                 },
             }
         }
@@ -306,8 +387,8 @@ impl Lane {
         let mut said = None;
         let mut overtaken = 0;
         loop {
-            let patience = CONNECT_PATIENCE.saturating_sub(job.published.elapsed());
-            let connected = up.wait_for(|up| up.connected);
+            let patience = job.patience.saturating_sub(job.published.elapsed());
+            let connected = up.wait_for(|up| *up);
             if !matches!(tokio::time::timeout(patience, connected).await, Ok(Ok(_))) {
                 return said.unwrap_or(Verdict::NotConnected);
             }
@@ -327,15 +408,19 @@ impl Lane {
             pace.taken(event.created_at.as_secs(), now);
             // Before it is sent: a crash in between must not lead to the same stamp twice.
             self.save_clock(event.created_at.as_secs()).await;
-            let authenticated = up.borrow_and_update().authenticated;
-            let verdict = self.link.send(&event).await;
+            let verdict = self.link.send(&event, job.mail()).await;
             if verdict == Verdict::NotConnected {
                 tokio::time::sleep(BLINK).await;
                 continue;
             }
+            if verdict == Verdict::Accepted {
+                let Outgoing { session, expiration, .. } = &job.letter.outgoing;
+                self.held.taken(&self.link, event.pubkey, self.kind, &event, session, *expiration);
+            }
             said = Some(verdict);
             match tries.next(verdict) {
                 Next::Settled => return verdict,
+                Next::Anew if !self.link.may_change_its_mind() => return verdict,
                 Next::Anew => {
                     if matches!(verdict, Verdict::Rejected(Refusal::Replaced | Refusal::Duplicate)) {
                         overtaken += 1;
@@ -343,11 +428,8 @@ impl Lane {
                     }
                 }
                 Next::After(pause) => tokio::time::sleep(pause).await,
-                Next::Authenticated => {
-                    let later = up.wait_for(|up| up.authenticated > authenticated);
-                    // In vain too: the relay is asked once more, a bounded number of times.
-                    let _ = tokio::time::timeout(AUTH_PATIENCE, later).await;
-                }
+                // In vain too: the relay is asked once more, a bounded number of times.
+                Next::Authenticated => drop(self.link.authenticate(&self.keys).await),
             }
             tracing::debug!(
                 relay = %self.link.url, kind = self.kind.number(), from = short(&self.keys.public_key()),
@@ -357,33 +439,19 @@ impl Lane {
     }
 
     fn record(&self, job: &Job) {
-        let verdict = job.verdict;
-        let carried = carried(job.letter.outgoing.dialect, verdict);
-        self.link.board.write(|status| match verdict {
-            _ if carried => status.accepted += 1,
-            _ => {
-                status.rejected += 1;
-                status.last_refusal = Some(verdict);
-            }
-        });
-        let (relay, kind) = (&self.link.url, self.kind.number());
-        let (from, verdict) = (short(&self.keys.public_key()), verdict.word());
-        match job.verdict {
-            _ if carried => {}
-            // That the relay is away was told once; an event that no relay takes is told by whoever sent it.
-            Verdict::NotConnected | Verdict::ShutDown => tracing::debug!(%relay, kind, from, verdict, "not published"),
-            _ => tracing::warn!(%relay, kind, from, verdict, "not published"),
-        }
+        record(&self.link, job.mail(), &self.keys.public_key(), self.kind.number(), job.verdict);
     }
 
     /// The memory may read from a disk.
     async fn last_clock(&self) -> Option<u64> {
-        let (memory, author, kind, relay) = self.names();
+        let (author, kind, relay) = self.names();
+        let memory = Arc::clone(self.memory.as_ref()?);
         tokio::task::spawn_blocking(move || memory.clock(&author, kind, &relay)).await.unwrap_or(None)
     }
 
     async fn save_clock(&self, created_at: u64) {
-        let (memory, author, kind, relay) = self.names();
+        let (author, kind, relay) = self.names();
+        let Some(memory) = self.memory.clone() else { return };
         let saved = tokio::task::spawn_blocking(move || memory.set_clock(&author, kind, &relay, created_at)).await;
         if saved.is_err() {
             // The event goes out all the same: the stamp matters only after a restart within seconds.
@@ -391,7 +459,31 @@ impl Lane {
         }
     }
 
-    fn names(&self) -> (Arc<dyn Memory>, PublicKey, SignalKind, RelayUrl) {
-        (Arc::clone(&self.memory), self.keys.public_key(), self.kind, self.link.url.clone())
+    fn names(&self) -> (PublicKey, SignalKind, RelayUrl) {
+        (self.keys.public_key(), self.kind, self.link.url.clone())
+    }
+}
+
+/// Notes what became of an event at one relay.
+fn record(link: &Link, mail: Mail, from: &PublicKey, kind: u16, verdict: Verdict) {
+    let carried = mail.carried(verdict);
+    if matches!(verdict, Verdict::NotConnected | Verdict::Expired | Verdict::Unsealed | Verdict::ShutDown) {
+        link.board.count(verdict);
+    }
+    link.board.write(|status| match verdict {
+        _ if carried => status.accepted += 1,
+        _ => {
+            status.rejected += 1;
+            status.last_refusal = Some(verdict);
+        }
+    });
+    let (relay, from, word) = (&link.url, short(from), verdict.word());
+    match verdict {
+        _ if carried => {}
+        // That the relay is away was told once; an event that no relay takes is told by whoever sent it.
+        Verdict::NotConnected | Verdict::ShutDown => {
+            tracing::debug!(%relay, kind, from, verdict = word, "not published")
+        }
+        _ => tracing::warn!(%relay, kind, from, verdict = word, "not published"),
     }
 }

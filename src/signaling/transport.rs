@@ -7,8 +7,9 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub enum DialError {
     Url,
     #[error("the host name cannot be resolved")]
     Resolve(#[source] io::Error),
+    #[error("its address is of no public network")]
+    NotPublic,
     #[error("no address takes a connection")]
     Connect(#[source] io::Error),
     #[error("TLS fails")]
@@ -61,6 +64,7 @@ impl DialError {
         match self {
             Self::Url => "url",
             Self::Resolve(_) => "resolve",
+            Self::NotPublic => "not_public",
             Self::Connect(_) => "connect",
             Self::Tls(_) => "tls",
             Self::Handshake(_) => "handshake",
@@ -79,6 +83,8 @@ type Socket = tokio_tungstenite::WebSocketStream<Box<dyn Io>>;
 pub(super) trait Port: fmt::Debug + Send + Sync + 'static {
     /// How long to wait before the next attempt to connect.
     fn pause(&self) -> Duration;
+    /// Whether a connection to this address, one that the relay's name leads to, may be made.
+    fn admits(&self, address: IpAddr) -> bool;
     fn dialled(&self, result: Result<(), &DialError>);
     /// Anything came, a pong for instance: the relay is there.
     fn heard(&self);
@@ -87,18 +93,26 @@ pub(super) trait Port: fmt::Debug + Send + Sync + 'static {
     fn take<'a>(&'a self, text: &'a str) -> BoxedFuture<'a, bool>;
 }
 
-/// nostr-sdk's way to its relays.
-#[derive(Debug)]
-pub(super) struct Transport {
-    /// One port for each relay, fixed at the start. Weak, because a port holds its nostr-sdk relay, and that one the transport.
-    ports: HashMap<Url, Weak<dyn Port>>,
-}
+/// Where each relay's port is. Weak, because a port holds its nostr-sdk relay, and that one the transport.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ports(Arc<Mutex<HashMap<Url, Weak<dyn Port>>>>);
 
-impl Transport {
-    pub(super) fn new(ports: HashMap<Url, Weak<dyn Port>>) -> Self {
-        Self { ports }
+impl Ports {
+    /// From now on the wire to this relay is told to `port`. Ports that are gone are forgotten.
+    pub(super) fn insert(&self, url: Url, port: Weak<dyn Port>) {
+        let mut ports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ports.retain(|_, port| port.strong_count() > 0);
+        ports.insert(url, port);
+    }
+
+    fn get(&self, url: &Url) -> Option<Arc<dyn Port>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(url).and_then(Weak::upgrade)
     }
 }
+
+/// nostr-sdk's way to its relays.
+#[derive(Debug)]
+pub(super) struct Transport(pub Ports);
 
 impl WebSocketTransport for Transport {
     fn support_ping(&self) -> bool {
@@ -112,10 +126,10 @@ impl WebSocketTransport for Transport {
         timeout: Duration,
     ) -> BoxedFuture<'a, Result<(WebSocketSink, WebSocketStream), TransportError>> {
         Box::pin(async move {
-            let port =
-                self.ports.get(url).and_then(Weak::upgrade).ok_or_else(|| TransportError::backend(DialError::Url))?;
+            let port = self.0.get(url).ok_or_else(|| TransportError::backend(DialError::Url))?;
             tokio::time::sleep(port.pause()).await;
-            let dialled = match tokio::time::timeout(timeout.min(CONNECT_TIMEOUT), dial(url, public_roots())).await {
+            let dialling = dial(url, public_roots(), |address| port.admits(address));
+            let dialled = match tokio::time::timeout(timeout.min(CONNECT_TIMEOUT), dialling).await {
                 Ok(dialled) => dialled,
                 Err(_) => Err(DialError::Timeout),
             };
@@ -137,13 +151,14 @@ impl WebSocketTransport for Transport {
     }
 }
 
-/// Opens a WebSocket, trying each address that the host has.
-async fn dial(url: &Url, roots: RootCertStore) -> Result<Socket, DialError> {
+/// Opens a WebSocket, trying each address of the host that is admitted: it is the address that is dialled which is asked about, so
+/// that a name cannot lead elsewhere between a check and its use.
+async fn dial(url: &Url, roots: RootCertStore, admits: impl Fn(IpAddr) -> bool) -> Result<Socket, DialError> {
     let host = url.host_str().ok_or(DialError::Url)?;
     let port = url.port_or_known_default().ok_or(DialError::Url)?;
     // An IPv6 literal stands in brackets in a URL, and without them everywhere else.
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let tcp = connect(host, port).await?;
+    let tcp = connect(host, port, admits).await?;
     let io: Box<dyn Io> = if url.scheme() == "wss" { Box::new(secure(tcp, host, roots).await?) } else { Box::new(tcp) };
     let config = WebSocketConfig::default()
         .max_message_size(Some(MAX_MESSAGE))
@@ -157,8 +172,13 @@ async fn dial(url: &Url, roots: RootCertStore) -> Result<Socket, DialError> {
     Ok(socket)
 }
 
-async fn connect(host: &str, port: u16) -> Result<TcpStream, DialError> {
-    let addresses = tokio::net::lookup_host((host, port)).await.map_err(DialError::Resolve)?;
+async fn connect(host: &str, port: u16, admits: impl Fn(IpAddr) -> bool) -> Result<TcpStream, DialError> {
+    let mut addresses = tokio::net::lookup_host((host, port)).await.map_err(DialError::Resolve)?.collect::<Vec<_>>();
+    let known = addresses.len();
+    addresses.retain(|address| admits(address.ip()));
+    if addresses.is_empty() && known > 0 {
+        return Err(DialError::NotPublic);
+    }
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in addresses {
         match tokio::time::timeout(ADDRESS_TIMEOUT, TcpStream::connect(address)).await {
@@ -263,7 +283,7 @@ mod tests {
     #[tokio::test]
     async fn a_relay_behind_tls_is_reached_when_its_certificate_is_trusted() {
         let (url, roots) = server().await;
-        let mut socket = dial(&url, roots).await.unwrap();
+        let mut socket = dial(&url, roots, |_| true).await.unwrap();
         socket.send(Frame::text("hello")).await.unwrap();
         assert_eq!(socket.next().await.unwrap().unwrap(), Frame::text("hello"));
     }
@@ -271,7 +291,7 @@ mod tests {
     #[tokio::test]
     async fn a_certificate_that_nobody_vouches_for_is_refused() {
         let (url, _) = server().await;
-        assert!(matches!(dial(&url, public_roots()).await, Err(DialError::Tls(_))));
+        assert!(matches!(dial(&url, public_roots(), |_| true).await, Err(DialError::Tls(_))));
     }
 
     #[tokio::test]
@@ -279,8 +299,18 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = Url::parse(&format!("ws://{}", listener.local_addr().unwrap())).unwrap();
         tokio::spawn(async move { while listener.accept().await.is_ok() {} });
-        assert!(matches!(dial(&url, public_roots()).await, Err(DialError::Handshake(_))));
+        assert!(matches!(dial(&url, public_roots(), |_| true).await, Err(DialError::Handshake(_))));
         let nowhere = Url::parse("ws://127.0.0.1:1").unwrap();
-        assert!(matches!(dial(&nowhere, public_roots()).await, Err(DialError::Connect(_))));
+        assert!(matches!(dial(&nowhere, public_roots(), |_| true).await, Err(DialError::Connect(_))));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_to_no_admitted_address_is_not_dialled() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("ws://localhost:{}", listener.local_addr().unwrap().port())).unwrap();
+        let dialled = dial(&url, public_roots(), |address| !address.is_loopback()).await;
+        assert!(matches!(dialled, Err(DialError::NotPublic)));
+        let nobody = tokio::time::timeout(Duration::ZERO, listener.accept()).await;
+        assert!(nobody.is_err(), "no connection was begun");
     }
 }

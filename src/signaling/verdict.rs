@@ -72,7 +72,7 @@ impl Verdict {
 }
 
 impl Refusal {
-    fn read(message: &str) -> Self {
+    pub(super) fn read(message: &str) -> Self {
         match message.split_once(':').map(|(prefix, _)| prefix.trim()) {
             Some("rate-limited") => Self::RateLimited,
             Some("auth-required") => Self::AuthRequired,

@@ -20,6 +20,8 @@ struct Health {
 #[derive(Serialize)]
 struct Lines {
     lines: Vec<LineView>,
+    /// What all of them are reached through.
+    relays: Vec<RelayView>,
 }
 
 #[derive(Serialize)]
@@ -72,7 +74,7 @@ async fn health<G: Gateway>(State(gateway): State<G>) -> Response {
 }
 
 async fn lines<G: Gateway>(State(gateway): State<G>) -> Response {
-    Json(Lines { lines: gateway.lines() }).into_response()
+    Json(Lines { lines: gateway.lines(), relays: gateway.relays() }).into_response()
 }
 
 async fn calls<G: Gateway>(State(gateway): State<G>) -> Response {

@@ -11,17 +11,18 @@
 //! ```
 #![allow(dead_code)] // Each test binary uses a part of it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
 use nostr::filter::MatchEventOptions;
-use nostr::{Event, Filter, JsonUtil, RelayUrl};
+use nostr::{Event, Filter, JsonUtil, Kind, PublicKey, RelayUrl};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -29,15 +30,44 @@ use tokio_util::task::TaskTracker;
 /// strfry's pause between a change of its database and its reading it again for live subscribers.
 const DEBOUNCE: Duration = Duration::from_millis(100);
 
-/// How the relay treats live subscribers. Either way it follows NIP-01's replaceable rule: of one author and kind the newest
-/// `created_at` stays, and of equal ones the lowest id.
+/// How long everything that a slow relay says is on its way.
+const LATENCY: Duration = Duration::from_secs(2);
+
+/// How the relay treats its clients. Unless said otherwise it follows NIP-01's replaceable rule: of one author and kind the newest
+/// `created_at` stays, and of equal ones the lowest id; and it hands on at once what it accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behaviour {
-    /// What is accepted is handed on at once.
     Honest,
     /// What is accepted is handed on 100 ms later if it is still stored then: of several replaceable events sent in quick
     /// succession subscribers see the last one, though each was answered with `OK` true.
     StrfryLike,
+    /// Of replaceable events the first one stays; of later ones it says `OK` true, and that they are duplicates.
+    KeepsFirst,
+    /// Everything is answered with `OK` true, and nothing is stored or handed on.
+    Swallows,
+    /// No event is taken.
+    Refuses,
+    /// No event is answered with an `OK`.
+    SaysNoOk,
+    /// Takes events from authenticated clients only (NIP-42), those of our kinds from their authors only, and lets only receivers
+    /// subscribe to what is for them.
+    WantsAuth,
+    /// The same, and it remembers one key a connection: the last.
+    WantsAuthOfOne,
+    /// Ephemeral events are stored.
+    StoresEphemeral,
+    /// A subscription gets everything that was ever accepted, however old and whether it was replaced.
+    Replays,
+    /// Before each event it hands on one with the same id and another content.
+    ForgesCopies,
+    /// No event is handed on without a change to it.
+    Forges,
+    /// Events go to whoever subscribed to their kind, whomever they are for.
+    IgnoresTags,
+    /// Whoever sends an event is hung up on once it has its `OK`.
+    HangsUp,
+    /// Everything it says takes two seconds.
+    Slow,
 }
 
 /// The relay. Dropping it stops it.
@@ -56,6 +86,8 @@ struct Running {
 struct Shared {
     state: Mutex<State>,
     subscriptions: watch::Sender<usize>,
+    /// Told of each event that was accepted.
+    taken: watch::Sender<()>,
 }
 
 struct State {
@@ -69,13 +101,23 @@ struct State {
     lost: Vec<u16>,
     clients: HashMap<u64, Client>,
     next_client: u64,
+    /// Authentications that were accepted, in order.
+    authenticated: Vec<PublicKey>,
     /// strfry-like: accepted and not yet handed on.
     pending: Vec<Event>,
 }
 
 struct Client {
-    out: mpsc::UnboundedSender<Out>,
+    out: mpsc::UnboundedSender<(Instant, Out)>,
     subscriptions: HashMap<String, Vec<Filter>>,
+    challenge: String,
+    authenticated: Vec<PublicKey>,
+}
+
+impl Client {
+    fn knows(&self, key: &PublicKey) -> bool {
+        self.authenticated.contains(key)
+    }
 }
 
 enum Out {
@@ -96,9 +138,11 @@ impl TestRelay {
             lost: Vec::new(),
             clients: HashMap::new(),
             next_client: 0,
+            authenticated: Vec::new(),
             pending: Vec::new(),
         };
-        let shared = Arc::new(Shared { state: Mutex::new(state), subscriptions: watch::Sender::new(0) });
+        let (subscriptions, taken) = (watch::Sender::new(0), watch::Sender::new(()));
+        let shared = Arc::new(Shared { state: Mutex::new(state), subscriptions, taken });
         let relay = Self { address, shared, running: Mutex::default() };
         relay.serve(listener);
         relay
@@ -130,7 +174,7 @@ impl TestRelay {
     /// Ends every connection; clients may come back.
     pub fn disconnect_clients(&self) {
         for client in self.shared.state().clients.values() {
-            let _ = client.out.send(Out::HangUp);
+            let _ = client.out.send((Instant::now(), Out::HangUp));
         }
     }
 
@@ -139,7 +183,7 @@ impl TestRelay {
         let mut state = self.shared.state();
         for client in state.clients.values_mut() {
             for (id, _) in client.subscriptions.drain() {
-                let _ = client.out.send(Out::Say(json!(["CLOSED", id, message])));
+                let _ = client.out.send((Instant::now(), Out::Say(json!(["CLOSED", id, message]))));
             }
         }
         self.shared.count(&state);
@@ -148,6 +192,27 @@ impl TestRelay {
     /// Waits until there are at least this many subscriptions.
     pub async fn subscriptions(&self, count: usize) {
         self.shared.subscriptions.subscribe().wait_for(|now| *now >= count).await.unwrap();
+    }
+
+    /// How many clients are connected.
+    pub fn connections(&self) -> usize {
+        self.shared.state().clients.len()
+    }
+
+    /// Waits until nobody is connected.
+    pub async fn deserted(&self) {
+        let mut changes = self.shared.subscriptions.subscribe();
+        while self.connections() > 0 {
+            changes.changed().await.unwrap();
+        }
+    }
+
+    /// Waits until so many events of this kind were accepted.
+    pub async fn counted(&self, kind: u16, count: usize) {
+        let mut changes = self.shared.taken.subscribe();
+        while self.count(kind) < count {
+            changes.changed().await.unwrap();
+        }
     }
 
     /// Answers the next event with `OK` false and this message, and does not store it.
@@ -203,9 +268,22 @@ impl TestRelay {
     pub fn inject(&self, event: &Value) {
         for client in self.shared.state().clients.values() {
             for id in client.subscriptions.keys() {
-                let _ = client.out.send(Out::Say(json!(["EVENT", id, event])));
+                let _ = client.out.send((Instant::now(), Out::Say(json!(["EVENT", id, event]))));
             }
         }
+    }
+
+    /// Sends every client a challenge (NIP-42).
+    pub fn challenge(&self) {
+        let state = self.shared.state();
+        for (id, client) in &state.clients {
+            state.say(*id, json!(["AUTH", client.challenge]));
+        }
+    }
+
+    /// Everyone who has authenticated, in order, each as often as they did.
+    pub fn authenticated(&self) -> Vec<PublicKey> {
+        self.shared.state().authenticated.clone()
     }
 
     fn serve(&self, listener: TcpListener) {
@@ -260,20 +338,34 @@ async fn client(tcp: TcpStream, shared: &Arc<Shared>) {
         let mut state = shared.state();
         state.next_client += 1;
         let id = state.next_client;
-        state.clients.insert(id, Client { out, subscriptions: HashMap::new() });
+        let challenge = format!("challenge-{id}");
+        let client =
+            Client { out, subscriptions: HashMap::new(), challenge: challenge.clone(), authenticated: Vec::new() };
+        state.clients.insert(id, client);
+        if state.behaviour.wants_auth() {
+            state.say(id, json!(["AUTH", challenge]));
+        }
         id
     };
     let _listed = Listed { shared, id };
+    // What is to be said next, and when.
+    let mut next: Option<(Instant, Out)> = None;
     loop {
         tokio::select! {
-            said = outgoing.recv() => match said {
-                Some(Out::Say(message)) => {
-                    if socket.send(Message::text(message.to_string())).await.is_err() {
-                        return;
-                    }
-                }
-                Some(Out::HangUp) | None => return,
+            said = outgoing.recv(), if next.is_none() => match said {
+                Some(said) => next = Some(said),
+                None => return,
             },
+            () = tokio::time::sleep_until(next.as_ref().map_or_else(Instant::now, |(at, _)| *at)), if next.is_some() => {
+                match next.take() {
+                    Some((_, Out::Say(message))) => {
+                        if socket.send(Message::text(message.to_string())).await.is_err() {
+                            return;
+                        }
+                    }
+                    Some((_, Out::HangUp)) | None => return,
+                }
+            }
             heard = socket.next() => match heard {
                 Some(Ok(Message::Text(text))) => shared.hear(id, &text),
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return,
@@ -299,9 +391,22 @@ impl Shared {
         match message[0].as_str() {
             Some("EVENT") => {
                 let (accepted, word) = match Event::from_json(message[1].to_string()) {
-                    Ok(event) => self.event(&mut state, event),
+                    Ok(event) => match state.unauthenticated(client, &event) {
+                        Some(refusal) => (false, refusal),
+                        None => self.event(&mut state, event),
+                    },
                     Err(_) => (false, "invalid: not an event".to_owned()),
                 };
+                if state.behaviour != Behaviour::SaysNoOk {
+                    state.say(client, json!(["OK", message[1]["id"], accepted, word]));
+                }
+                if let Some(client) = state.clients.get(&client).filter(|_| state.behaviour == Behaviour::HangsUp) {
+                    let _ = client.out.send((Instant::now(), Out::HangUp));
+                }
+            }
+            Some("AUTH") => {
+                let event = Event::from_json(message[1].to_string()).ok();
+                let (accepted, word) = state.authenticate(client, event);
                 state.say(client, json!(["OK", message[1]["id"], accepted, word]));
             }
             Some("REQ") => {
@@ -309,11 +414,18 @@ impl Shared {
                 let filters = message.as_array().into_iter().flatten().skip(2);
                 let filters: Vec<Filter> =
                     filters.map(|filter| Filter::from_json(filter.to_string()).unwrap()).collect();
-                let mut found: Vec<&Event> = state.stored.iter().filter(|event| matches(&filters, event)).collect();
+                if state.may_not_read(client, &filters) {
+                    return state.say(client, json!(["CLOSED", id, "auth-required: for whom it is may read it"]));
+                }
+                let behaviour = state.behaviour;
+                let from = if behaviour == Behaviour::Replays { &state.accepted } else { &state.stored };
+                let mut found: Vec<&Event> = from.iter().filter(|event| behaviour.finds(&filters, event)).collect();
                 found.sort_by_key(|event| (std::cmp::Reverse(event.created_at), event.id));
                 found.truncate(filters.iter().filter_map(|filter| filter.limit).max().unwrap_or(500));
                 for event in found {
-                    state.say(client, json!(["EVENT", id, event]));
+                    for version in behaviour.versions(event) {
+                        state.say(client, json!(["EVENT", id, version]));
+                    }
                 }
                 state.say(client, json!(["EOSE", id]));
                 if let Some(client) = state.clients.get_mut(&client) {
@@ -342,6 +454,11 @@ impl Shared {
         if state.lost.contains(&event.kind.as_u16()) {
             return (true, String::new());
         }
+        match state.behaviour {
+            Behaviour::Swallows => return (true, String::new()),
+            Behaviour::Refuses => return (false, "blocked: not here".to_owned()),
+            _ => {}
+        }
         if state.stored.iter().any(|stored| stored.id == event.id) {
             return (true, "duplicate: already have this event".to_owned());
         }
@@ -350,17 +467,25 @@ impl Shared {
             let newer = |stored: &Event| {
                 stored.created_at > event.created_at || (stored.created_at == event.created_at && stored.id < event.id)
             };
+            if state.behaviour == Behaviour::KeepsFirst && state.stored.iter().any(same) {
+                return (true, "duplicate: ".to_owned());
+            }
             if state.stored.iter().any(|stored| same(stored) && newer(stored)) {
                 return (false, "replaced: have newer event".to_owned());
             }
             state.stored.retain(|stored| !same(stored));
         }
+        if event.kind == Kind::EventDeletion {
+            state.stored.retain(|stored| {
+                stored.pubkey != event.pubkey || !event.tags.event_ids().any(|deleted| *deleted == stored.id)
+            });
+        }
         state.accepted.push(event.clone());
-        if !event.kind.is_ephemeral() {
+        self.taken.send_replace(());
+        if !event.kind.is_ephemeral() || state.behaviour == Behaviour::StoresEphemeral {
             state.stored.push(event.clone());
         }
         match state.behaviour {
-            Behaviour::Honest => state.hand_on(&event),
             Behaviour::StrfryLike => {
                 state.pending.push(event);
                 if state.pending.len() == 1 {
@@ -371,6 +496,7 @@ impl Shared {
                     });
                 }
             }
+            _ => state.hand_on(&event),
         }
         (true, String::new())
     }
@@ -378,16 +504,19 @@ impl Shared {
 
 impl State {
     fn say(&self, client: u64, message: Value) {
+        let latency = if self.behaviour == Behaviour::Slow { LATENCY } else { Duration::ZERO };
         if let Some(client) = self.clients.get(&client) {
-            let _ = client.out.send(Out::Say(message));
+            let _ = client.out.send((Instant::now() + latency, Out::Say(message)));
         }
     }
 
     fn hand_on(&self, event: &Event) {
-        for client in self.clients.values() {
-            for (id, filters) in &client.subscriptions {
-                if matches(filters, event) {
-                    let _ = client.out.send(Out::Say(json!(["EVENT", id, event])));
+        for (client, listening) in &self.clients {
+            for (id, filters) in &listening.subscriptions {
+                if self.behaviour.matches(filters, event) {
+                    for version in self.behaviour.versions(event) {
+                        self.say(*client, json!(["EVENT", id, version]));
+                    }
                 }
             }
         }
@@ -400,8 +529,84 @@ impl State {
             }
         }
     }
+
+    /// Why an event is not taken from this client, if authentication is what it lacks.
+    fn unauthenticated(&self, client: u64, event: &Event) -> Option<String> {
+        let client = self.clients.get(&client).filter(|_| self.behaviour.wants_auth())?;
+        // A wrap's author is nobody.
+        let known =
+            if event.kind.is_ephemeral() { !client.authenticated.is_empty() } else { client.knows(&event.pubkey) };
+        (!known).then(|| "auth-required: by the author".to_owned())
+    }
+
+    /// Whether these filters ask for what is for others.
+    fn may_not_read(&self, client: u64, filters: &[Filter]) -> bool {
+        let Some(client) = self.clients.get(&client) else { return false };
+        match self.behaviour {
+            Behaviour::WantsAuth => {
+                let receivers = filters.iter().flat_map(|filter| filter.generic_tags.values().flatten());
+                let receivers: HashSet<&String> = receivers.collect();
+                receivers.into_iter().any(|hex| PublicKey::from_hex(hex).is_ok_and(|key| !client.knows(&key)))
+            }
+            Behaviour::WantsAuthOfOne => client.authenticated.is_empty(),
+            _ => false,
+        }
+    }
+
+    fn authenticate(&mut self, client: u64, event: Option<Event>) -> (bool, String) {
+        let one = self.behaviour == Behaviour::WantsAuthOfOne;
+        let (Some(client), Some(event)) = (self.clients.get_mut(&client), event) else {
+            return (false, "invalid: not an event".to_owned());
+        };
+        let says_challenge = event.tags.challenge() == Some(client.challenge.as_str());
+        if event.verify().is_err() || event.kind != Kind::Authentication || !says_challenge {
+            return (false, "invalid: no authentication".to_owned());
+        }
+        if one {
+            client.authenticated.clear();
+        }
+        client.authenticated.push(event.pubkey);
+        self.authenticated.push(event.pubkey);
+        (true, String::new())
+    }
 }
 
-fn matches(filters: &[Filter], event: &Event) -> bool {
-    filters.iter().any(|filter| filter.match_event(event, MatchEventOptions::new()))
+impl Behaviour {
+    fn wants_auth(self) -> bool {
+        matches!(self, Self::WantsAuth | Self::WantsAuthOfOne)
+    }
+
+    /// Whether a live subscriber gets the event.
+    fn matches(self, filters: &[Filter], event: &Event) -> bool {
+        let kind = |filter: &Filter| filter.kinds.as_ref().is_none_or(|kinds| kinds.contains(&event.kind));
+        match self {
+            Self::IgnoresTags => filters.iter().any(kind),
+            _ => filters.iter().any(|filter| filter.match_event(event, MatchEventOptions::new())),
+        }
+    }
+
+    /// Whether a new subscriber gets the stored event.
+    fn finds(self, filters: &[Filter], event: &Event) -> bool {
+        match self {
+            Self::Replays => {
+                let ever = filters.iter().cloned().map(|filter| Filter { since: None, ..filter });
+                self.matches(&ever.collect::<Vec<_>>(), event)
+            }
+            _ => self.matches(filters, event),
+        }
+    }
+
+    /// What is handed on of an event, in order.
+    fn versions(self, event: &Event) -> Vec<Value> {
+        let forged = || {
+            let mut forged = json!(event);
+            forged["content"] = json!("another");
+            forged
+        };
+        match self {
+            Self::ForgesCopies => vec![forged(), json!(event)],
+            Self::Forges => vec![forged()],
+            _ => vec![json!(event)],
+        }
+    }
 }

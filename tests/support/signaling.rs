@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use callgate::protocol::{
     Answer, Body, CallEnd, CallType, Cipher, Dialect, EndWord, Envelope, Offer, Outgoing, SessionId, Signal,
 };
+use callgate::sdp::CallerServers;
 use callgate::signaling::memory::Forgetful;
 use callgate::signaling::{self, Dropped, Incoming, Memory, Settings, Signaling};
 use nostr::{Event, Keys, PublicKey, RelayUrl};
@@ -35,7 +36,12 @@ impl Party {
     }
 
     pub async fn with(keys: Keys, relays: &[RelayUrl], memory: Arc<dyn Memory>) -> Self {
-        let settings = Settings { relays: relays.to_vec(), keys: vec![keys.clone()], memory };
+        Self::on(keys, relays, CallerServers::Public, memory).await
+    }
+
+    /// Other relays are used too when their addresses may be dialled.
+    pub async fn on(keys: Keys, relays: &[RelayUrl], visits: CallerServers, memory: Arc<dyn Memory>) -> Self {
+        let settings = Settings { relays: relays.to_vec(), keys: vec![keys.clone()], visits, memory };
         let (signaling, incoming) = signaling::start(settings).await.unwrap();
         Self { keys, signaling, incoming, answered: HashSet::new() }
     }
