@@ -266,6 +266,9 @@ impl Attack {
                 }
                 Action::CloseMedia => self.gateway.media.send(Command::Close { call }).await,
                 Action::Send(body) => assert_ne!(body.kind(), SignalKind::Offer),
+                Action::OfferPeer { .. } | Action::TakeAnswer(_) | Action::SendIn(..) => {
+                    panic!("nobody is called here")
+                }
                 Action::Report(report) => {
                     *self.ends.entry(report.reason.word()).or_default() += 1;
                     self.calls.remove(&call);

@@ -13,7 +13,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use callgate::gateway::view::{AccessView, CallView, LineState, LineView, MilestonesView, RelayView, StatsView};
+use callgate::gateway::view::{
+    AccessView, CallView, LineState, LineView, MilestonesView, RelayView, RungView, StatsView,
+};
+use callgate::gateway::{Ring, RingError};
 use callgate::web::{self, Gateway, Token, WebError};
 use nostr::{Keys, ToBech32 as _};
 use support::browser::Browser;
@@ -24,6 +27,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 #[derive(Clone, Default)]
 struct Office {
     hung_up: Arc<Mutex<Vec<String>>>,
+    rung: Arc<Mutex<Vec<Ring>>>,
     draining: bool,
 }
 
@@ -55,6 +59,7 @@ impl Gateway for Office {
         vec![CallView {
             id: "c12".into(),
             line: "driveway".into(),
+            direction: "in".into(),
             caller: npub(9),
             session: "7b6e".into(),
             state: "live".into(),
@@ -86,6 +91,17 @@ impl Gateway for Office {
     async fn hang_up(&self, id: &str) -> bool {
         self.hung_up.lock().unwrap().push(id.into());
         id == "c12"
+    }
+
+    async fn ring(&self, ring: Ring) -> Result<Vec<RungView>, RingError> {
+        if ring.line.0 != "driveway" {
+            return Err(RingError::NoSuchLine);
+        }
+        let calls =
+            ring.to.iter().map(|key| RungView { to: key.to_bech32().unwrap(), id: Some("c13".into()), error: None });
+        let calls = calls.collect();
+        self.rung.lock().unwrap().push(ring);
+        Ok(calls)
     }
 }
 
@@ -322,6 +338,57 @@ async fn the_api_tells_lines_calls_relays_and_counters() {
     assert_eq!(server.ask("GET", "/api/relays", &[]).await.json()["relays"][0]["connected"], true);
     assert_eq!(server.ask("GET", "/api/counters", &[]).await.json()["counters"]["calls"], 12);
     assert_eq!(server.ask("GET", "/nothing", &[]).await.status, 404);
+}
+
+#[tokio::test]
+async fn the_api_lets_a_line_call() {
+    let office = Office::default();
+    let server = served(office.clone(), None).await;
+    let call = |line: &str, body: String| {
+        let path = format!("/api/lines/{line}/ring");
+        let address = server.address;
+        async move {
+            let host = address.to_string();
+            http::request(address, "POST", &path, &[("host", &host)], &body).await.unwrap()
+        }
+    };
+
+    let answer =
+        call("driveway", format!(r#"{{"to":["{}","{}"],"for":"30s","relays":["wss://r.example"]}}"#, npub(3), npub(4)))
+            .await;
+    assert_eq!((answer.status, answer.json()["calls"][1]["to"].clone()), (202, npub(4).into()));
+    assert_eq!(answer.json()["calls"][0]["id"], "c13");
+    call("driveway", format!(r#"{{"to":["{}"]}}"#, npub(3))).await;
+    let rung = office.rung.lock().unwrap().clone();
+    assert_eq!((rung[0].to.len(), rung[0].rings.as_secs(), rung[0].relays.len()), (2, 30, 1));
+    assert_eq!((rung[1].to.len(), rung[1].rings.as_secs(), rung[1].relays.len()), (1, 60, 0));
+
+    assert_eq!(call("garden", format!(r#"{{"to":["{}"]}}"#, npub(3))).await.status, 404);
+    let nsec = Keys::generate().secret_key().to_bech32().unwrap();
+    for bad in [
+        String::new(),
+        "npub1".to_owned(),
+        r#"{"to":["npub1nobody"]}"#.to_owned(),
+        format!(r#"{{"to":["{nsec}"]}}"#),
+        format!(r#"{{"to":"{nsec}"}}"#),
+        format!(r#"{{"to":["{}"],"{nsec}":1}}"#, npub(3)),
+        format!(r#"{{"to":["{}"],"for":"1h"}}"#, npub(3)),
+        format!(r#"{{"to":["{}"],"relays":["http://r.example"]}}"#, npub(3)),
+    ] {
+        let answer = call("driveway", bad.clone()).await;
+        assert_eq!(answer.status, 400, "{bad}");
+        assert!(!answer.text().contains(&nsec), "{}", answer.text());
+    }
+    assert_eq!(office.rung.lock().unwrap().len(), 2);
+
+    // A call can be looked at alone.
+    assert_eq!(server.ask("GET", "/api/calls/c12", &[]).await.json()["direction"], "in");
+    assert_eq!(server.ask("GET", "/api/calls/c99", &[]).await.status, 404);
+    // Another site's page cannot let a line call.
+    let (host, body) = (server.address.to_string(), format!(r#"{{"to":["{}"]}}"#, npub(3)));
+    let headers = [("host", host.as_str()), ("origin", "https://evil.example")];
+    let answer = http::request(server.address, "POST", "/api/lines/driveway/ring", &headers, &body).await.unwrap();
+    assert_eq!((answer.status, office.rung.lock().unwrap().len()), (403, 2));
 }
 
 #[tokio::test]

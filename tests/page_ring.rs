@@ -7,92 +7,21 @@ mod support {
     pub mod browser;
     pub mod http;
     pub mod line;
+    pub mod phone;
     pub mod relay;
 }
 
 use std::path::PathBuf;
 
-use nostr::{Keys, PublicKey, ToBech32 as _};
+use nostr::Keys;
 use serde_json::{Value, json};
 use support::browser::Browser;
 use support::line::{ANSWER, Camera, Dialect, END, Heard, Line, OFFER, Session, TONE_HZ};
+use support::phone::{Phone, page_url};
 use support::relay::{Behaviour, TestRelay};
 
 /// How long an offer of these tests rings: longer than any of them takes.
 const RINGS: u64 = 100;
-
-/// Lets a test look at the sound that the page makes.
-const BELL: &str = "
-    window.contexts = [];
-    window.AudioContext = class extends AudioContext {
-        constructor(...all) { super(...all); window.contexts.push(this); }
-    };
-    // Whether a chime is heard within some seconds.
-    window.chimes = async () => {
-        const context = contexts[0], analyser = new AnalyserNode(context, { fftSize: 4096, smoothingTimeConstant: 0 });
-        for (const bell of bells) bell.connect(analyser);
-        const bins = new Float32Array(analyser.frequencyBinCount), at = Math.round(880 / (context.sampleRate / 2) * bins.length);
-        for (const until = performance.now() + 20000; performance.now() < until;) {
-            analyser.getFloatFrequencyData(bins);
-            if (Math.max(...bins.slice(at - 2, at + 3)) > -50) return true;
-            await new Promise((resolve) => setTimeout(resolve, 20));
-        }
-        return false;
-    };
-    // What goes to the loudspeaker.
-    window.bells = [];
-    const connect = AudioNode.prototype.connect, disconnect = AudioNode.prototype.disconnect;
-    AudioNode.prototype.connect = function (to, ...all) {
-        if (to instanceof AudioDestinationNode) bells.push(this);
-        return connect.call(this, to, ...all);
-    };
-    AudioNode.prototype.disconnect = function (...all) {
-        window.bells = bells.filter((bell) => bell !== this);
-        return disconnect.apply(this, all);
-    };";
-
-/// A browser with the page, waiting for calls, and the person's key.
-struct Phone {
-    page: Browser,
-    key: PublicKey,
-}
-
-impl Phone {
-    /// A phone that knows `line`.
-    async fn waiting(line: &Line) -> Phone {
-        Phone::with_key(line, &Keys::generate()).await
-    }
-
-    async fn with_key(line: &Line, keys: &Keys) -> Phone {
-        let page = Browser::start().await;
-        page.cdp("Page.addScriptToEvaluateOnNewDocument", json!({ "source": BELL })).await;
-        let nsec = keys.secret_key().to_bech32().unwrap();
-        page.open(&format!("{}{}", page_url(), line.fragment(&format!("&key={nsec}")))).await;
-        page.click("#wait").await;
-        page.wait_for_js(
-            "callgate.waiting && document.querySelector('#wait-note').textContent.startsWith('Waiting at')",
-        )
-        .await;
-        Phone { page, key: keys.public_key() }
-    }
-
-    async fn rings(&self) -> Value {
-        self.page.wait_for_js("callgate.state === 'ringing' && callgate.ring").await
-    }
-
-    async fn rings_no_more(&self) -> String {
-        self.page
-            .wait_for_js("callgate.state === 'idle' && !callgate.ring && callgate.notice")
-            .await
-            .as_str()
-            .unwrap()
-            .to_owned()
-    }
-}
-
-fn page_url() -> &'static str {
-    concat!("file://", env!("CARGO_MANIFEST_DIR"), "/web/dist/caller.html")
-}
 
 fn screenshots() -> PathBuf {
     let folder = std::env::var_os("CALLGATE_SCREENSHOTS")
@@ -116,7 +45,7 @@ async fn a_line_rings_the_page_which_answers_with_picture_and_voice() {
     // Given a phone that waits, and a doorbell with a camera
     let relay = TestRelay::start(Behaviour::StrfryLike).await;
     let mut line = Line::start(&relay).await;
-    let phone = Phone::waiting(&line).await;
+    let phone = Phone::waiting(&line.fragment("")).await;
     phone.page.size(360, 740, true).await;
     phone.page.screenshot(&screenshots().join("ring-waiting-phone.png")).await;
     let (camera, offer) = Camera::offering().await;
@@ -193,7 +122,7 @@ async fn a_line_rings_the_page_which_answers_with_picture_and_voice() {
 async fn a_call_is_refused_and_a_late_one_or_one_that_ended_rings_no_more() {
     let relay = TestRelay::start(Behaviour::Honest).await;
     let mut line = Line::plain(&relay).await;
-    let phone = Phone::waiting(&line).await;
+    let phone = Phone::waiting(&line.fragment("")).await;
 
     // An offer that is stale when it comes rings nobody; the next one, plain, does
     line.ring(phone.key, "v=0", 0, json!({ "name": "too late" })).await;
@@ -233,8 +162,8 @@ async fn of_two_devices_with_one_key_the_other_one_stops_when_one_answers() {
     // Given one person with two devices
     let relay = TestRelay::start(Behaviour::Honest).await;
     let mut line = Line::start(&relay).await;
-    let person = Keys::generate();
-    let (desk, pocket) = tokio::join!(Phone::with_key(&line, &person), Phone::with_key(&line, &person));
+    let (person, knows) = (Keys::generate(), line.fragment(""));
+    let (desk, pocket) = tokio::join!(Phone::with_key(&knows, &person), Phone::with_key(&knows, &person));
     let (camera, offer) = Camera::offering().await;
     let session = line.ring(person.public_key(), &offer, RINGS, json!({ "name": "Front door" })).await;
     desk.rings().await;
@@ -263,7 +192,7 @@ async fn strangers_ring_only_where_anyone_may() {
     let relay = TestRelay::start(Behaviour::Honest).await;
     let line = Line::start(&relay).await;
     let stranger = Line::start(&relay).await;
-    let phone = Phone::waiting(&line).await;
+    let phone = Phone::waiting(&line.fragment("")).await;
 
     // The stranger's comes first and is passed over
     stranger.ring(phone.key, "v=0", RINGS, json!({ "name": "driveway" })).await;
@@ -335,7 +264,7 @@ async fn a_picture_can_be_added_to_a_call_that_began_with_sound_alone() {
     // Given a call that a line made, with sound
     let relay = TestRelay::start(Behaviour::StrfryLike).await;
     let mut line = Line::start(&relay).await;
-    let phone = Phone::waiting(&line).await;
+    let phone = Phone::waiting(&line.fragment("")).await;
     let (camera, offer) = Camera::sounding().await;
     let session = line.ring(phone.key, &offer, RINGS, json!({})).await;
     phone.rings().await;

@@ -1,12 +1,14 @@
 //! Why a call ended, and whose doing it was.
 
 use super::Millis;
-use crate::protocol::{Answer, Body, CallEnd, EndWord};
+use crate::protocol::{Answer, Body, CallEnd, EndCause, EndWord};
 
 /// Whose doing an end was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Origin {
     Caller,
+    /// Whoever the line called.
+    Callee,
     Endpoint,
     Network,
     /// The person who runs the gateway: a hang-up in the console, a shutdown.
@@ -44,6 +46,22 @@ pub enum EndReason {
     InvitationRevoked,
     /// The gateway is shutting down.
     Shutdown,
+    /// Whoever the line called hung up.
+    CalleeLeft,
+    /// The transport of whoever the line called closed or fell silent.
+    CalleeGone,
+    /// Whoever the line called does not want the call.
+    Declined,
+    /// Whoever the line called has another call.
+    CalleeBusy,
+    /// Nobody answered while it rang.
+    Unanswered,
+    /// No relay took the line's offer while it would have rung.
+    NotSent,
+    /// Somebody else, who was rung at the same time, answered.
+    AnsweredByOther,
+    /// The answer of whoever the line called was refused by the guard.
+    BadAnswer(crate::sdp::SdpReject),
     /// A fault of ours: in words.
     Internal(String),
 }
@@ -58,7 +76,13 @@ impl EndReason {
             | Self::BadOffer(_)
             | Self::NoCommonCodec(_)
             | Self::FingerprintMismatch => Origin::Caller,
-            Self::CallerGone | Self::NeverConnected => Origin::Network,
+            Self::CalleeLeft
+            | Self::Declined
+            | Self::CalleeBusy
+            | Self::Unanswered
+            | Self::AnsweredByOther
+            | Self::BadAnswer(_) => Origin::Callee,
+            Self::CallerGone | Self::CalleeGone | Self::NotSent | Self::NeverConnected => Origin::Network,
             Self::EndpointFailed(_) => Origin::Endpoint,
             Self::OperatorLeft | Self::InvitationRevoked | Self::Shutdown => Origin::Operator,
             Self::Busy(_) | Self::Internal(_) => Origin::Us,
@@ -81,6 +105,14 @@ impl EndReason {
             Self::OperatorLeft => "operator_left",
             Self::InvitationRevoked => "invitation_revoked",
             Self::Shutdown => "shutdown",
+            Self::CalleeLeft => "callee_left",
+            Self::CalleeGone => "callee_gone",
+            Self::Declined => "declined",
+            Self::CalleeBusy => "callee_busy",
+            Self::Unanswered => "unanswered",
+            Self::NotSent => "not_sent",
+            Self::AnsweredByOther => "answered_by_other",
+            Self::BadAnswer(_) => "bad_answer",
             Self::Internal(_) => "internal",
         }
     }
@@ -88,11 +120,38 @@ impl EndReason {
     /// The draft's reason for `call_end`.
     pub fn end_word(&self) -> EndWord {
         match self {
-            Self::CallerLeft | Self::CallerGone | Self::OperatorLeft | Self::InvitationRevoked | Self::Shutdown => {
-                EndWord::UserLeft
-            }
-            Self::Expired | Self::NeverConnected => EndWord::Timeout,
+            Self::CallerLeft
+            | Self::CallerGone
+            | Self::OperatorLeft
+            | Self::InvitationRevoked
+            | Self::Shutdown
+            | Self::CalleeLeft
+            | Self::CalleeGone
+            | Self::AnsweredByOther => EndWord::UserLeft,
+            Self::Expired | Self::NeverConnected | Self::Unanswered | Self::NotSent => EndWord::Timeout,
             _ => EndWord::Rejected,
+        }
+    }
+
+    /// What `call_end` says beside that.
+    fn end_cause(&self) -> Option<EndCause> {
+        match self {
+            Self::Declined => Some(EndCause::Declined),
+            Self::CalleeBusy => Some(EndCause::Busy),
+            Self::AnsweredByOther => Some(EndCause::Elsewhere),
+            _ => None,
+        }
+    }
+
+    /// The same reason in a call that the line makes.
+    #[must_use]
+    pub(super) fn of_called(self) -> Self {
+        match self {
+            Self::CallerLeft => Self::CalleeLeft,
+            Self::CallerGone => Self::CalleeGone,
+            // Nothing rang yet.
+            Self::Expired => Self::EndpointFailed("it did not open in time".to_owned()),
+            other => other,
         }
     }
 
@@ -107,12 +166,20 @@ impl EndReason {
             Self::NoCommonCodec(none) => none.to_string(),
             Self::NotAllowed => "You are not on this line's list.".to_owned(),
             Self::Busy(limit) => format!("Busy: {limit}."),
-            Self::FingerprintMismatch => "The certificate is not the one that the offer named.".to_owned(),
+            Self::FingerprintMismatch => "The certificate is not the one that the signed description names.".to_owned(),
             Self::NeverConnected => "No connection came up in time.".to_owned(),
             Self::EndpointFailed(_) => "What this line connects to cannot be reached.".to_owned(),
             Self::OperatorLeft => "The other side hung up.".to_owned(),
             Self::InvitationRevoked => "The invitation was taken back.".to_owned(),
             Self::Shutdown => "The gateway is shutting down.".to_owned(),
+            Self::CalleeLeft => "Who was called hung up.".to_owned(),
+            Self::CalleeGone => "The connection to who was called was lost.".to_owned(),
+            Self::Declined => "The call was declined.".to_owned(),
+            Self::CalleeBusy => "Who was called has another call.".to_owned(),
+            Self::Unanswered => "Nobody answered.".to_owned(),
+            Self::NotSent => "No relay took the call.".to_owned(),
+            Self::AnsweredByOther => "Somebody else answered.".to_owned(),
+            Self::BadAnswer(reject) => format!("The answer cannot be used: {reject}"),
             Self::Internal(_) => "The gateway had a fault.".to_owned(),
         };
         CallEnd::fit_detail(&text)
@@ -120,7 +187,11 @@ impl EndReason {
 
     /// The `call_end` that says so, at `now`.
     pub fn call_end(&self, now: Millis) -> CallEnd {
-        CallEnd { detail: Some(self.detail()), ..CallEnd::new(self.end_word(), now.unix_seconds()) }
+        CallEnd {
+            detail: Some(self.detail()),
+            cause: self.end_cause(),
+            ..CallEnd::new(self.end_word(), now.unix_seconds())
+        }
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Limits {
     pub calls: usize,
     /// At once, of one caller.
     pub calls_per_caller: usize,
-    /// Of one caller, in any 60 seconds.
+    /// Of one caller, in any 60 seconds; and as many to one key that lines call.
     pub offers_per_minute: usize,
 }
 
@@ -38,10 +38,12 @@ impl Default for Limits {
 pub enum LimitReached {
     #[error("the gateway has as many calls as it takes")]
     Calls,
-    #[error("this caller has as many calls as it may")]
+    #[error("this key has as many calls as one may")]
     CallsPerCaller,
     #[error("this caller has made too many offers in a minute")]
     OffersPerMinute,
+    #[error("this key was called too often in a minute")]
+    RingsPerMinute,
 }
 
 impl LimitReached {
@@ -51,7 +53,7 @@ impl LimitReached {
         EndReason::Busy(match self {
             Self::Calls => "no more calls are taken at the moment",
             Self::CallsPerCaller => "you have as many calls here as one caller may",
-            Self::OffersPerMinute => "too many offers in a minute",
+            Self::OffersPerMinute | Self::RingsPerMinute => "too many offers in a minute",
         })
     }
 }
@@ -62,8 +64,10 @@ pub struct Admission {
     limits: Limits,
     /// Calls at once; a caller with none has no entry, so there are at most [`Limits::calls`].
     calls: BTreeMap<PublicKey, usize>,
-    /// When a caller's offers within the last [`WINDOW`] came, oldest first.
-    offers: BTreeMap<PublicKey, VecDeque<Millis>>,
+    /// Callers' offers.
+    offers: Times,
+    /// Our offers, by whom they call.
+    rings: Times,
     /// When the refusals within the last [`WINDOW`] were sent, oldest first.
     refusals: VecDeque<Millis>,
 }
@@ -71,7 +75,13 @@ pub struct Admission {
 impl Admission {
     /// No calls and no offers yet.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, calls: BTreeMap::new(), offers: BTreeMap::new(), refusals: VecDeque::new() }
+        Self {
+            limits,
+            calls: BTreeMap::new(),
+            offers: Times::default(),
+            rings: Times::default(),
+            refusals: VecDeque::new(),
+        }
     }
 
     /// Counts an offer of a caller who may call. An offer over the limit is not counted, so that a caller who waits is heard.
@@ -79,14 +89,17 @@ impl Admission {
     /// # Errors
     /// [`LimitReached::OffersPerMinute`].
     pub fn offer(&mut self, now: Millis, caller: PublicKey) -> Result<(), LimitReached> {
-        if !self.offers.contains_key(&caller) {
-            self.make_room(now);
-        }
-        let offers = self.offers.entry(caller).or_default();
-        if !count_within_window(offers, now, self.limits.offers_per_minute) {
-            return Err(LimitReached::OffersPerMinute);
-        }
-        Ok(())
+        let counted = self.offers.count(now, caller, self.limits.offers_per_minute);
+        if counted { Ok(()) } else { Err(LimitReached::OffersPerMinute) }
+    }
+
+    /// Counts a call that a line is to make, as [`Admission::offer`] does.
+    ///
+    /// # Errors
+    /// [`LimitReached::RingsPerMinute`].
+    pub fn ring(&mut self, now: Millis, callee: PublicKey) -> Result<(), LimitReached> {
+        let counted = self.rings.count(now, callee, self.limits.offers_per_minute);
+        if counted { Ok(()) } else { Err(LimitReached::RingsPerMinute) }
     }
 
     /// Whether one more refusal may be sent; it is counted then.
@@ -124,18 +137,30 @@ impl Admission {
     pub fn calls(&self) -> usize {
         self.calls.values().sum()
     }
+}
 
-    /// Makes room for one more caller's offers.
+/// When something of each key happened within the last [`WINDOW`], oldest first.
+#[derive(Debug, Default)]
+struct Times(BTreeMap<PublicKey, VecDeque<Millis>>);
+
+impl Times {
+    fn count(&mut self, now: Millis, key: PublicKey, limit: usize) -> bool {
+        if !self.0.contains_key(&key) {
+            self.make_room(now);
+        }
+        count_within_window(self.0.entry(key).or_default(), now, limit)
+    }
+
+    /// Makes room for one more key.
     fn make_room(&mut self, now: Millis) {
-        if self.offers.len() < MAX_REMEMBERED {
+        if self.0.len() < MAX_REMEMBERED {
             return;
         }
-        self.offers.retain(|_, offers| offers.back().is_some_and(|&newest| now.since(newest) < WINDOW));
-        if self.offers.len() >= MAX_REMEMBERED {
-            let quietest =
-                self.offers.iter().min_by_key(|(_, offers)| offers.back().copied()).map(|(caller, _)| *caller);
+        self.0.retain(|_, times| times.back().is_some_and(|&newest| now.since(newest) < WINDOW));
+        if self.0.len() >= MAX_REMEMBERED {
+            let quietest = self.0.iter().min_by_key(|(_, times)| times.back().copied()).map(|(key, _)| *key);
             if let Some(quietest) = quietest {
-                self.offers.remove(&quietest);
+                self.0.remove(&quietest);
             }
         }
     }
@@ -177,6 +202,16 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_called_so_often_in_any_minute_whatever_it_calls_itself() {
+        let mut admission = Admission::new(Limits { offers_per_minute: 1, ..Limits::default() });
+        assert_eq!(admission.ring(Millis(0), caller(1)), Ok(()));
+        assert_eq!(admission.offer(Millis(0), caller(1)), Ok(()));
+        assert_eq!(admission.ring(Millis(59_999), caller(1)), Err(LimitReached::RingsPerMinute));
+        assert_eq!(admission.ring(Millis(59_999), caller(2)), Ok(()));
+        assert_eq!(admission.ring(Millis(60_000), caller(1)), Ok(()));
+    }
+
+    #[test]
     fn calls_are_limited_at_once_and_per_caller_and_a_place_comes_back() {
         let mut admission = Admission::new(Limits { calls: 3, calls_per_caller: 2, offers_per_minute: 10 });
         assert_eq!(admission.began(caller(1)), Ok(()));
@@ -195,10 +230,10 @@ mod tests {
         let mut admission = Admission::new(Limits::default());
         for n in 0..3 * MAX_REMEMBERED as u32 {
             assert_eq!(admission.offer(Millis(u64::from(n)), caller(n)), Ok(()));
-            assert!(admission.offers.len() <= MAX_REMEMBERED);
+            assert!(admission.offers.0.len() <= MAX_REMEMBERED);
         }
         assert_eq!(admission.offer(Millis(WINDOW * 10), caller(0)), Ok(()));
-        assert_eq!(admission.offers.len(), 1, "who was quiet for a minute is forgotten first");
+        assert_eq!(admission.offers.0.len(), 1, "who was quiet for a minute is forgotten first");
     }
 
     #[test]

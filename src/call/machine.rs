@@ -1,10 +1,14 @@
 //! The state machine of one call.
 
+mod calling;
+
+use self::calling::{Calling, Ringing};
+pub use self::calling::{LONGEST_CALLING, SHORTEST_CALLING};
 use super::servers::servers_named;
-use super::{EndReason, Millis, refusal};
+use super::{EndReason, Millis, Origin, refusal};
 use crate::endpoint::Streams;
 use crate::protocol::{
-    Answer, Body, CallType, Dialect, EndWord, Envelope, IceCandidate, MAX_CANDIDATES, SessionId, Signal,
+    Answer, Body, CallType, Dialect, Dialog, EndWord, IceCandidate, MAX_CANDIDATES, SessionId, Signal,
 };
 use crate::sdp;
 
@@ -25,9 +29,13 @@ pub enum State {
     Opening,
     /// The peer makes its answer.
     Answering,
+    /// In a call that the line makes: the peer makes its offer.
+    Offering,
+    /// In a call that the line makes: the offer is out.
+    Ringing,
     /// The answer is out; ICE and DTLS run.
     Connecting,
-    /// The caller's certificate matched; media flows.
+    /// The other side's certificate matched; media flows.
     Live,
     /// The peer is being taken down.
     Closing,
@@ -48,6 +56,12 @@ pub enum Input {
     SourceFailed(String),
     /// The peer's answer, ready for the caller.
     AnswerReady(String),
+    /// The peer's offer, in a call that the line makes.
+    OfferReady(String),
+    /// A relay took an offer of ours.
+    OfferTaken,
+    /// More relays are known by which the other side is reached.
+    MoreWays,
     /// A late candidate of ours (a slow TURN), for kind 14302: mid and m-line index of the caller's offer.
     LocalCandidate { candidate: String, mid: String, index: u32 },
     /// A relay took an answer of ours. That is no promise that the caller gets it: some relays drop what is replaced soon after.
@@ -75,10 +89,16 @@ pub enum Action {
     OpenSource,
     /// Build the peer. Sent once.
     OpenPeer { offer: Box<sdp::Offer>, plan: sdp::Plan, servers: Vec<sdp::IceServer> },
-    /// Give the peer a candidate of the caller's; never before `OpenPeer`.
+    /// Build a peer that offers, in a call that the line makes. Sent once, instead of `OpenPeer`.
+    OfferPeer { plan: sdp::CallingPlan },
+    /// The answer to the peer's offer. Sent once.
+    TakeAnswer(Box<sdp::RemoteAnswer>),
+    /// Give the peer a candidate of the other side's; never before `OpenPeer` or `TakeAnswer`.
     AddCandidate(sdp::Candidate),
-    /// Seal and send to the caller.
+    /// Seal and send to the other side, in the call's dialect.
     Send(Body),
+    /// Seal and send to the other side in this dialect: it is not known yet which it understands.
+    SendIn(Dialect, Body),
     /// Take the peer and the lease down. Sent once.
     CloseMedia,
     /// The call is over: log, count, store. Sent once, last.
@@ -105,9 +125,19 @@ impl Default for Timing {
     }
 }
 
+/// Which side called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// The line was called.
+    In,
+    /// The line called.
+    Out,
+}
+
 /// When a call reached each state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Milestones {
+    /// The offer came; in a call that the line makes: it was asked to.
     pub offered: Millis,
     pub source_ready: Option<Millis>,
     pub answered: Option<Millis>,
@@ -119,25 +149,48 @@ pub struct Milestones {
 /// What happened in a call that is over.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
+    /// Whoever called the line, or was called by it.
     pub caller: nostr::PublicKey,
     pub line: nostr::PublicKey,
+    pub direction: Direction,
     pub session: SessionId,
     pub call_type: CallType,
     pub reason: EndReason,
-    /// The caller's candidates and events that were refused or ignored, and those of others in its session.
+    /// The other side's candidates and events that were refused or ignored, and those of others in its session.
     pub ignored: u32,
     pub milestones: Milestones,
+}
+
+impl Report {
+    /// Whose doing the end was.
+    pub fn origin(&self) -> Origin {
+        match (self.reason.origin(), self.direction) {
+            (Origin::Caller, Direction::Out) => Origin::Callee,
+            (origin, _) => origin,
+        }
+    }
 }
 
 /// A [`State`] with what belongs to it.
 #[derive(Debug)]
 enum Phase {
     Offered,
-    Opening { offer: Box<sdp::Offer> },
+    /// No offer: the line calls.
+    Opening {
+        offer: Option<Box<sdp::Offer>>,
+    },
     Answering,
-    Connecting { until: Millis, unheard: Option<Unheard> },
+    Offering,
+    Ringing(Box<Ringing>),
+    Connecting {
+        until: Millis,
+        unheard: Option<Unheard>,
+    },
     Live,
-    Closing { reason: EndReason, until: Millis },
+    Closing {
+        reason: EndReason,
+        until: Millis,
+    },
     Ended,
 }
 
@@ -155,17 +208,19 @@ struct Unheard {
 /// task picks up first.
 #[derive(Debug)]
 pub struct Call {
-    /// The offer's. Its author is the only one who may speak in this call. Its dialect is that of the next reply.
-    envelope: Envelope,
-    /// The other dialect that the offer came in, if it did: a relay may carry one and lose the other.
+    /// The other one in it is the only one who may speak in this call. Its dialect is that of what is said next.
+    dialog: Dialog,
+    /// The other dialect that the caller's offer came in, if it did: a relay may carry one and lose the other.
     other_dialect: Option<Dialect>,
     timing: Timing,
     phase: Phase,
+    /// What a call has that the line makes.
+    calling: Option<Calling>,
     /// When the offer stops ringing.
     rings_until: Millis,
-    /// STUN and TURN servers that the offer names.
+    /// STUN and TURN servers that the caller's offer names.
     servers: Vec<sdp::IceServer>,
-    /// The caller's candidates so far. Until the peer is open they are parked here.
+    /// The other side's candidates so far. Until the peer is there and has both descriptions they are parked here.
     candidates: Vec<sdp::Candidate>,
     /// How many candidates of ours were sent after the answer.
     sent_candidates: usize,
@@ -177,27 +232,16 @@ impl Call {
     /// A call that comes in: `offer` passed the access policy and the limits, and its body is an offer.
     pub fn answering(now: Millis, offer: Signal, timing: Timing) -> (Self, Vec<Action>) {
         let Signal { envelope, body } = offer;
-        let mut call = Self {
-            envelope,
-            other_dialect: None,
-            timing,
-            phase: Phase::Offered,
-            rings_until: now.plus(LONGEST_RING),
-            servers: Vec::new(),
-            candidates: Vec::new(),
-            sent_candidates: 0,
-            ignored: 0,
-            milestones: Milestones { offered: now, ..Milestones::default() },
-        };
+        let mut call = Self::begun(now, Dialog::of(&envelope), timing);
         let mut out = Vec::new();
         match body {
             Body::Offer(offer) => {
                 let said = Millis(offer.rings_until().saturating_mul(1000));
                 call.rings_until = call.rings_until.min(said);
-                call.servers = servers_named(&call.envelope, &offer);
+                call.servers = servers_named(&envelope, &offer);
                 match sdp::guard_offer(&offer.sdp) {
                     Ok(guarded) => {
-                        call.phase = Phase::Opening { offer: Box::new(guarded) };
+                        call.phase = Phase::Opening { offer: Some(Box::new(guarded)) };
                         out.push(Action::OpenSource);
                     }
                     Err(reject) => call.end(now, EndReason::BadOffer(reject), &mut out),
@@ -206,6 +250,22 @@ impl Call {
             _ => call.end(now, EndReason::Internal("a call began without an offer".into()), &mut out),
         }
         (call, out)
+    }
+
+    fn begun(now: Millis, dialog: Dialog, timing: Timing) -> Self {
+        Self {
+            dialog,
+            other_dialect: None,
+            timing,
+            phase: Phase::Offered,
+            calling: None,
+            rings_until: now.plus(LONGEST_RING),
+            servers: Vec::new(),
+            candidates: Vec::new(),
+            sent_candidates: 0,
+            ignored: 0,
+            milestones: Milestones { offered: now, ..Milestones::default() },
+        }
     }
 
     /// Takes an input; returns what is to be done, in order.
@@ -225,17 +285,13 @@ impl Call {
                 }
             }
             Input::AnswerReady(sdp) => self.answer_ready(now, sdp, &mut out),
+            Input::OfferReady(sdp) => self.offer_ready(now, sdp, &mut out),
+            Input::OfferTaken => self.offer_taken(),
+            Input::MoreWays => self.more_ways(&mut out),
             Input::LocalCandidate { candidate, mid, index } => {
-                // Those found before the answer are in it; a connected caller needs no more.
-                if self.state() == State::Connecting && self.sent_candidates < MAX_CANDIDATES {
-                    self.sent_candidates += 1;
-                    out.push(Action::Send(Body::Candidate(IceCandidate {
-                        candidate,
-                        sdp_mid: Some(mid),
-                        sdp_mline_index: Some(index),
-                        timestamp: now.unix_seconds(),
-                    })));
-                }
+                let (sdp_mid, sdp_mline_index) = (Some(mid), Some(index));
+                let timestamp = now.unix_seconds();
+                self.local_candidate(IceCandidate { candidate, sdp_mid, sdp_mline_index, timestamp }, &mut out);
             }
             Input::AnswerTaken => {
                 let after = self.timing.again;
@@ -272,7 +328,8 @@ impl Call {
     /// When the machine wants a [`Input::Tick`], if nothing else happens.
     pub fn deadline(&self) -> Option<Millis> {
         match &self.phase {
-            Phase::Offered | Phase::Opening { .. } | Phase::Answering => Some(self.rings_until),
+            Phase::Offered | Phase::Opening { .. } | Phase::Answering | Phase::Offering => Some(self.rings_until),
+            Phase::Ringing(ringing) => Some(ringing.deadline(self.rings_until)),
             Phase::Connecting { until, unheard } => {
                 let again = unheard.as_ref().and_then(|unheard| unheard.again);
                 Some(again.map_or(*until, |again| again.min(*until)))
@@ -288,6 +345,8 @@ impl Call {
             Phase::Offered => State::Offered,
             Phase::Opening { .. } => State::Opening,
             Phase::Answering => State::Answering,
+            Phase::Offering => State::Offering,
+            Phase::Ringing(_) => State::Ringing,
             Phase::Connecting { .. } => State::Connecting,
             Phase::Live => State::Live,
             Phase::Closing { .. } => State::Closing,
@@ -295,9 +354,19 @@ impl Call {
         }
     }
 
-    /// The offer's envelope: who calls whom, in which session and cipher.
-    pub fn envelope(&self) -> &Envelope {
-        &self.envelope
+    /// Who the two are, in which session and cipher, and in which dialect the call is answered.
+    pub fn dialog(&self) -> &Dialog {
+        &self.dialog
+    }
+
+    /// Whether something was said in this dialect, as far as it matters once the call is over.
+    pub fn spoke(&self, dialect: Dialect) -> bool {
+        self.dialog.dialect == dialect || self.calling.as_ref().is_some_and(|calling| calling.spoke(dialect))
+    }
+
+    /// Which side called.
+    pub fn direction(&self) -> Direction {
+        if self.calling.is_some() { Direction::Out } else { Direction::In }
     }
 
     /// When it got where, so far.
@@ -307,11 +376,13 @@ impl Call {
 
     fn signal(&mut self, now: Millis, signal: Signal, out: &mut Vec<Action>) {
         let Signal { envelope, body } = signal;
-        let may_speak = envelope.from == self.envelope.from
-            && envelope.to == self.envelope.to
-            && envelope.session == self.envelope.session;
+        let may_speak = self.dialog.hears(&envelope);
         match body {
             Body::Candidate(candidate) if may_speak => self.remote_candidate(&candidate, out),
+            Body::Answer(answer) if may_speak && self.calling.is_some() => {
+                self.called_answers(now, envelope.dialect, answer, out);
+            }
+            Body::End(end) if may_speak && self.calling.is_some() => self.called_ends(now, &end, out),
             Body::End(_) if may_speak => self.end(now, EndReason::CallerLeft, out),
             // A second offer asks to renegotiate, which is not done; an answer answers nothing of ours.
             _ => self.ignore(),
@@ -320,20 +391,20 @@ impl Call {
 
     /// Says an answer that was not heard in the offer's other dialect too. Once: no caller gets answers by offering on and on.
     fn offered_again(&mut self, now: Millis, dialect: Dialect, out: &mut Vec<Action>) {
-        if dialect == self.envelope.dialect || self.other_dialect.is_some() {
+        if dialect == self.dialog.dialect || self.other_dialect.is_some() {
             return;
         }
         self.other_dialect = Some(dialect);
         if let Phase::Connecting { unheard: Some(unheard), .. } = &mut self.phase {
             unheard.again = None;
-            self.envelope.dialect = dialect;
+            self.dialog.dialect = dialect;
             out.push(accept(now, unheard.sdp.clone()));
         }
     }
 
     fn remote_candidate(&mut self, candidate: &IceCandidate, out: &mut Vec<Action>) {
         let peer_is_open = match self.state() {
-            State::Offered | State::Opening => false,
+            State::Offered | State::Opening | State::Offering | State::Ringing => false,
             State::Answering | State::Connecting | State::Live => true,
             State::Closing | State::Ended => return self.ignore(),
         };
@@ -351,9 +422,23 @@ impl Call {
         }
     }
 
+    /// Those of ours that were found before the answer are in it; in a call that the line makes they wait for it. A connected call needs no
+    /// more.
+    fn local_candidate(&mut self, candidate: IceCandidate, out: &mut Vec<Action>) {
+        match (self.state(), &mut self.calling) {
+            (State::Connecting, _) if self.sent_candidates < MAX_CANDIDATES => {
+                self.sent_candidates += 1;
+                out.push(Action::Send(Body::Candidate(candidate)));
+            }
+            (State::Ringing, Some(calling)) => calling.keep_candidate(candidate),
+            _ => {}
+        }
+    }
+
     fn source_ready(&mut self, now: Millis, streams: &Streams, out: &mut Vec<Action>) {
         let Phase::Opening { offer } = &self.phase else { return };
         self.milestones.source_ready = Some(now);
+        let Some(offer) = offer else { return self.offer_media(now, streams, out) };
         match sdp::plan(offer, streams) {
             Ok(plan) => {
                 out.push(Action::OpenPeer { offer: offer.clone(), plan, servers: self.servers.clone() });
@@ -376,7 +461,7 @@ impl Call {
     fn peer_closed(&mut self, now: Millis, out: &mut Vec<Action>) {
         match self.state() {
             State::Closing => self.finish(now, out),
-            State::Answering | State::Connecting | State::Live => {
+            State::Answering | State::Offering | State::Ringing | State::Connecting | State::Live => {
                 self.end(now, EndReason::Internal("the peer closed unasked".into()), out);
             }
             State::Offered | State::Opening | State::Ended => {}
@@ -386,6 +471,8 @@ impl Call {
     fn overdue(&mut self, now: Millis, out: &mut Vec<Action>) {
         match self.state() {
             State::Offered | State::Opening | State::Answering => self.end(now, EndReason::Expired, out),
+            State::Offering => self.end(now, EndReason::Internal("no offer was made in time".into()), out),
+            State::Ringing => self.rings_on(now, out),
             State::Connecting => self.unconnected(now, out),
             State::Closing => self.finish(now, out),
             State::Live | State::Ended => {}
@@ -399,7 +486,7 @@ impl Call {
                 unheard.again = None;
                 unheard.left = unheard.left.saturating_sub(1);
                 if let Some(other) = self.other_dialect {
-                    self.envelope.dialect = other;
+                    self.dialog.dialect = other;
                 }
                 out.push(accept(now, unheard.sdp.clone()));
             }
@@ -407,19 +494,23 @@ impl Call {
         }
     }
 
-    /// Ends the call, unless that has begun: the caller is told, unless it was the caller who ended it.
+    /// Ends the call, unless that has begun: the other side is told, unless it was the one who ended it.
     fn end(&mut self, now: Millis, reason: EndReason, out: &mut Vec<Action>) {
         let state = self.state();
         if state >= State::Closing {
             return;
         }
-        if reason != EndReason::CallerLeft {
-            let [refuse, end] = refusal(now, &reason);
-            if state < State::Connecting && reason.end_word() == EndWord::Rejected {
-                out.push(Action::Send(refuse));
+        let reason = match &self.calling {
+            Some(calling) => {
+                let reason = reason.of_called();
+                calling.tell_end(now, &reason, out);
+                reason
             }
-            out.push(Action::Send(end));
-        }
+            None => {
+                self.tell_caller(now, state, &reason, out);
+                reason
+            }
+        };
         self.phase = Phase::Closing { reason, until: now.plus(self.timing.close) };
         if state == State::Offered {
             self.finish(now, out);
@@ -428,15 +519,27 @@ impl Call {
         }
     }
 
+    fn tell_caller(&self, now: Millis, state: State, reason: &EndReason, out: &mut Vec<Action>) {
+        if *reason == EndReason::CallerLeft {
+            return;
+        }
+        let [refuse, end] = refusal(now, reason);
+        if state < State::Connecting && reason.end_word() == EndWord::Rejected {
+            out.push(Action::Send(refuse));
+        }
+        out.push(Action::Send(end));
+    }
+
     /// The end of a call that is closing.
     fn finish(&mut self, now: Millis, out: &mut Vec<Action>) {
         if let Phase::Closing { reason, .. } = std::mem::replace(&mut self.phase, Phase::Ended) {
             self.milestones.ended = Some(now);
             out.push(Action::Report(Box::new(Report {
-                caller: self.envelope.from,
-                line: self.envelope.to,
-                session: self.envelope.session.clone(),
-                call_type: self.envelope.call_type,
+                caller: self.dialog.other,
+                line: self.dialog.line,
+                direction: self.direction(),
+                session: self.dialog.session.clone(),
+                call_type: self.dialog.call_type,
                 reason,
                 ignored: self.ignored,
                 milestones: self.milestones,

@@ -1,7 +1,8 @@
 //! The call: a state machine that takes `now` and an input, and returns actions.
 //!
 //! Pure: no clock, task, socket or randomness of its own. A session task (gateway) feeds it and carries out what it says.
-//! States only move forward: Offered, Opening, Answering, Connecting, Live, Closing, Ended.
+//! States only move forward: Offered, Opening, Answering, Connecting, Live, Closing, Ended. In a call that the line makes Offering and Ringing stand
+//! in the place of Answering.
 
 mod access;
 mod end;
@@ -12,7 +13,9 @@ mod servers;
 pub use access::{Access, AccessDecision, AccessPolicy, Followed, Grounds, Listed, Refuse};
 pub use end::{EndReason, Origin, refusal};
 pub use limits::{Admission, LimitReached, Limits};
-pub use machine::{Action, Call, Input, Milestones, Report, State, Timing};
+pub use machine::{
+    Action, Call, Direction, Input, LONGEST_CALLING, Milestones, Report, SHORTEST_CALLING, State, Timing,
+};
 
 /// Milliseconds since the Unix epoch, from a clock that does not go backwards within a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

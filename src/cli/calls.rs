@@ -43,12 +43,12 @@ pub(super) fn calls(args: &CallsArgs) -> Outcome {
         say(if args.missed { "no missed calls" } else { "no calls" });
     } else {
         let rows: Vec<_> = calls.iter().map(row).collect();
-        say(table(["ID", "OFFERED (UTC)", "LINE", "CALLER", "TYPE", "LASTED", "SENT", "ENDED"], &rows));
+        say(table(["ID", "OFFERED (UTC)", "LINE", "WAY", "WITH", "TYPE", "LASTED", "SENT", "ENDED"], &rows));
     }
     Ok(Exit::Success)
 }
 
-fn row(call: &LoggedCall) -> [String; 8] {
+fn row(call: &LoggedCall) -> [String; 9] {
     let lasted = match (call.secured_ms, call.ended_ms) {
         (Some(secured), Some(ended)) => format!("{:.1} s", ended.saturating_sub(secured) as f64 / 1000.0),
         _ => "-".to_owned(),
@@ -58,7 +58,8 @@ fn row(call: &LoggedCall) -> [String; 8] {
         call.id.to_string(),
         utc(call.offered_ms),
         call.line.clone(),
-        // Enough to tell callers apart; `--json` has all of it.
+        call.direction.clone(),
+        // Enough to tell people apart; `--json` has all of it.
         call.caller.chars().take(16).collect(),
         call.call_type.clone(),
         lasted,

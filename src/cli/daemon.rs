@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Exit, Failure, Outcome};
 use crate::config::{self, Config};
-use crate::gateway::view::{CallView, LineView, RelayView};
-use crate::gateway::{self, Gateway};
+use crate::gateway::view::{CallView, LineView, RelayView, RungView};
+use crate::gateway::{self, Gateway, Ring, RingError};
 use crate::media::{CallId, IceSettings, LineName};
 use crate::sdp::IceServer;
 use crate::signaling::{Embedded, EmbeddedError};
@@ -194,5 +194,9 @@ impl web::Gateway for Gateway {
             Ok(call) => Gateway::hang_up(self, call).await,
             Err(_) => false,
         }
+    }
+
+    async fn ring(&self, ring: Ring) -> Result<Vec<RungView>, RingError> {
+        Gateway::ring(self, ring).await
     }
 }

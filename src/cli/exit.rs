@@ -16,6 +16,12 @@ pub enum Exit {
     Failed = 1,
     /// `check` found mistakes.
     CheckFailed = 2,
+    /// `ring`: whoever was called does not want to answer.
+    Refused = 3,
+    /// `ring`: whoever was called has another call.
+    Busy = 4,
+    /// `ring`: nobody answered.
+    NoAnswer = 5,
     Usage = 64,
     NoInput = 66,
     Unavailable = 69,

@@ -1,16 +1,16 @@
 //! `callgate lines`: the lines of a configuration, and what they are doing if the gateway runs.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
 use nostr::nips::nip19::ToBech32 as _;
 use serde::{Deserialize, Serialize};
 
+use super::api::Api;
 use super::arguments::ConfigArg;
 use super::text::{say, table};
 use super::{Exit, Outcome};
-use crate::config::{self, Config, Http};
+use crate::config::{self, Config};
 use crate::gateway::view::{AccessView, RelayView};
 use crate::gateway::who_may_call;
 
@@ -56,9 +56,13 @@ struct LiveLine {
     access: AccessView,
 }
 
+/// For an answer of the gateway: without one there is the configuration.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 pub(super) fn lines(args: &LinesArgs) -> Outcome {
     let config = config::load(&args.config.file)?;
-    let live = config.http.as_ref().and_then(ask);
+    // None when nobody answers there, or something that is not callgate.
+    let live: Option<Live> = config.http.as_ref().and_then(|http| Api::of(http, PATIENCE).get("/api/lines").ok());
     let lines = shown(&config, live.as_ref());
     if args.json {
         let relays = live.as_ref().map(|live| &live.relays);
@@ -118,36 +122,4 @@ fn row(line: ShownLine) -> [String; 7] {
         line.callers.map_or_else(|| "-".to_owned(), |callers| callers.to_string()),
         line.may_call,
     ]
-}
-
-/// A gateway on this machine answers within milliseconds, or hangs.
-const ASK_TIMEOUT: Duration = Duration::from_secs(2);
-/// A line is a few hundred bytes of JSON.
-const MAX_ANSWER: u64 = 4 * 1024 * 1024;
-
-/// None when nobody answers there, or something that is not callgate.
-fn ask(http: &Http) -> Option<Live> {
-    // Where a server that listens everywhere is reached from the same machine.
-    let ip = match http.listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    let url = format!("http://{}/api/lines", SocketAddr::new(ip, http.listen.port()));
-    // No redirects and no proxy: the token goes to this address alone.
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().timeout_global(Some(ASK_TIMEOUT)).max_redirects(0).proxy(None).build().into();
-    let mut request = agent.get(url);
-    if let Some(token) = &http.token {
-        request = request.header("Authorization", format!("Bearer {}", token.expose()));
-    }
-    let answer =
-        request.call().and_then(|mut answer| answer.body_mut().with_config().limit(MAX_ANSWER).read_to_string());
-    match answer {
-        Ok(text) => serde_json::from_str(&text).ok(),
-        Err(error) => {
-            tracing::debug!(%error, "the gateway's API does not answer");
-            None
-        }
-    }
 }

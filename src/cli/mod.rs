@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod api;
 mod arguments;
 mod call;
 mod calls;
@@ -16,6 +17,7 @@ mod link;
 mod passphrase;
 mod progress;
 mod qr;
+mod ring;
 mod run;
 mod serve;
 mod text;
@@ -33,6 +35,7 @@ pub use invites::InvitesArgs;
 pub use keys::KeysArgs;
 pub use lines::LinesArgs;
 pub use qr::qr_code;
+pub use ring::RingArgs;
 pub use run::RunArgs;
 pub use serve::ServeArgs;
 
@@ -76,6 +79,8 @@ pub enum Command {
     Invite(InviteArgs),
     /// Shows the invitations, or takes one back
     Invites(InvitesArgs),
+    /// Lets a line of the running gateway call somebody, and waits for what comes of it
+    Ring(RingArgs),
     /// Shows the call log
     Calls(CallsArgs),
 }
@@ -95,6 +100,7 @@ pub fn run(cli: &Cli) -> Outcome {
         Command::Lines(args) => lines::lines(args),
         Command::Invite(args) => invite::invite(args),
         Command::Invites(args) => invites::invites(args),
+        Command::Ring(args) => ring::ring(args),
         Command::Calls(args) => calls::calls(args),
     }
 }

@@ -22,7 +22,7 @@ pub use key::{KeyError, LineKey, create_key_file, encrypt_key_file, open_key_fil
 pub use load::{load, parse};
 pub use passphrase::PassphraseSource;
 pub use problem::{ConfigError, ConfigErrors, ConfigWarning, Doubt, Place, Problem};
-pub use scalar::{parse_lifetime, parse_line_name, parse_public_key, parse_relay};
+pub use scalar::{parse_lifetime, parse_line_name, parse_public_key, parse_relay, parse_ring_time};
 pub use schema::{Key, Section, Since, sections};
 pub use secret::{Secret, read_secret_file, read_token_file};
 

@@ -101,6 +101,8 @@ pub enum Problem {
     Duration,
     #[error("must be a time such as \"30m\", \"2h\" or \"7d\", at most 365d")]
     Lifetime,
+    #[error("must be a time from 5s to 120s, such as \"60s\"")]
+    RingTime,
     #[error("must be two ports such as \"50000-50199\", the lower first, none below 1024")]
     Ports,
     #[error("must be an IP address")]

@@ -9,7 +9,7 @@ use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset};
 use toml::value::{Datetime, Offset};
 
 use super::Problem;
-use crate::call::{Millis, Refuse};
+use crate::call::{LONGEST_CALLING, Millis, Refuse, SHORTEST_CALLING};
 use crate::sdp::{CallerServers, IceService, IceUrl};
 
 /// Longer than anyone wants a camera kept open for nobody; `keep_warm` is for that.
@@ -61,6 +61,15 @@ pub fn parse_lifetime(text: &str) -> Result<Duration, Problem> {
     let units = [("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 24 * 3_600_000)];
     let good = |lifetime: &Duration| !lifetime.is_zero() && *lifetime <= MAX_LIFETIME;
     in_units(text, &units).filter(good).ok_or(Problem::Lifetime)
+}
+
+/// How long a line rings, such as `60s`.
+///
+/// # Errors
+/// [`Problem::RingTime`].
+pub fn parse_ring_time(text: &str) -> Result<Duration, Problem> {
+    let good = |time: &Duration| (SHORTEST_CALLING..=LONGEST_CALLING).contains(&(time.as_millis() as u64));
+    in_units(text, &[("s", 1000), ("m", 60_000)]).filter(good).ok_or(Problem::RingTime)
 }
 
 /// A whole number and one of these units, each given in milliseconds.

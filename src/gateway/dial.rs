@@ -5,13 +5,13 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use nostr::{Keys, PublicKey, RelayUrl};
-use rand::RngCore;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
+use super::new_session;
 use crate::media::PeerError;
 use crate::media::caller::{self, CallerEvent, CallerHandle, CallerSettings, CallerStats, Recorded};
 use crate::protocol::{
@@ -161,13 +161,6 @@ pub async fn dial(settings: DialSettings) -> Result<(Dialled, mpsc::Receiver<Dia
     };
     let task = tokio::spawn(dialling.run(peer, media, incoming, hang_up.clone()));
     Ok((Dialled { hang_up, task }, told))
-}
-
-fn new_session() -> SessionId {
-    let mut bytes = [0u8; 16];
-    rand::rng().fill_bytes(&mut bytes);
-    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    text.parse().expect("hex digits are a session id") // invariant: 32 printable characters
 }
 
 struct Dialling {
@@ -436,6 +429,7 @@ impl Dialling {
             cipher: self.cipher,
             body,
             expiration: self.clock.now().plus(2_000).unix_seconds() + self.rings.as_secs(),
+            relays: Vec::new(),
         })
     }
 

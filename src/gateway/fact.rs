@@ -66,6 +66,12 @@ pub enum Fact<'a> {
         line: &'a LineName,
         from: &'a PublicKey,
     },
+    /// The line calls.
+    Calling {
+        call: CallId,
+        line: &'a LineName,
+        to: &'a PublicKey,
+    },
     /// `told`: the caller hears of it; not when there are too many to tell.
     CallRefused {
         line: &'a LineName,
@@ -131,6 +137,10 @@ impl Facts {
                 self.count("calls_offered");
                 tracing::info!(%call, %line, from = %short(from), "call offered");
             }
+            Fact::Calling { call, line, to } => {
+                self.count("calls_made");
+                tracing::info!(%call, %line, to = %short(to), "calling");
+            }
             Fact::CallRefused { line, from, why, told } => {
                 self.count(&format!("refused_{why}"));
                 if *told {
@@ -151,7 +161,7 @@ impl Facts {
                     reason => reason.detail(),
                 };
                 tracing::info!(%call, %line, from = %short(&report.caller), session = %report.session,
-                    reason = report.reason.word(), origin = ?report.reason.origin(), cause, "call ended");
+                    reason = report.reason.word(), origin = ?report.origin(), cause, "call ended");
             }
             Fact::CallMissed { call, line, from, rang_ms } => {
                 self.count("calls_missed");

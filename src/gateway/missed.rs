@@ -2,7 +2,7 @@
 
 use super::fact::Fact;
 use super::session::Surroundings;
-use super::showing::npub;
+use super::showing::{direction_word, npub};
 use super::view::{CallView, MilestonesView, StatsView};
 use crate::call::{Milestones, Millis, Origin};
 use crate::media::{CallId, LineName};
@@ -67,6 +67,7 @@ impl Missed {
         CallView {
             id: self.id.to_string(),
             line: self.line.0.clone(),
+            direction: direction_word(self.record.direction).to_owned(),
             caller: npub(&self.record.caller),
             session: self.record.session.clone(),
             state: "ended".to_owned(),

@@ -9,6 +9,8 @@ mod fact;
 mod guests;
 mod missed;
 mod parking;
+mod race;
+mod ring;
 mod session;
 mod showing;
 mod supervisor;
@@ -19,11 +21,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nostr::{Keys, PublicKey};
+use rand::RngCore as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 pub use dial::{DialEnd, DialError, DialEvent, DialSettings, Dialled, dial};
+pub use ring::{DEFAULT_RINGS, MAX_RING_RELAYS, MAX_RUNG, RINGS, Ring, RingError};
 
 use self::board::Board;
 use self::clock::Clock;
@@ -36,6 +40,7 @@ use self::view::{AccessView, CallView, LineView, RelayView};
 use crate::call::{AccessPolicy, Limits, Timing};
 use crate::endpoint::Endpoint;
 use crate::media::{self, CallId, IceSettings, LineName, LineSettings, Media};
+use crate::protocol::SessionId;
 use crate::sdp::CallerServers;
 use crate::signaling::{self, Signaling};
 use crate::store::{Store, StoreError};
@@ -150,6 +155,7 @@ pub async fn start(settings: Settings) -> Result<(Gateway, Running), StartError>
         facts: facts.clone(),
         board: board.clone(),
         deliveries: deliveries.clone(),
+        heard_at: ring::heard_at(&settings.relays),
     };
     let (asks_to, asks) = mpsc::channel(ASKS);
     let (draining, drain) = watch::channel(false);
@@ -159,6 +165,14 @@ pub async fn start(settings: Settings) -> Result<(Gateway, Running), StartError>
     let policies = Arc::new(policies);
     let gateway = Gateway { asks: asks_to, board, facts, signaling: signaling.clone(), draining, policies, guests };
     Ok((gateway, Running { supervisor, media, signaling, deliveries }))
+}
+
+/// A name for a call that we make.
+fn new_session() -> SessionId {
+    let mut bytes = [0u8; 16];
+    rand::rng().fill_bytes(&mut bytes);
+    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    text.parse().expect("hex digits are a session id") // invariant: 32 printable characters
 }
 
 fn line_settings(line: &Line) -> LineSettings {

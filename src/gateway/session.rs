@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures::FutureExt as _;
+use nostr::RelayUrl;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
 use super::board::Board;
 use super::clock::Clock;
 use super::fact::{Fact, Facts};
+use super::race::Entrant;
 use super::showing::{call_record, call_view};
 use crate::call::{Action, Call, EndReason, Input, Report, State};
 use crate::media::{self, CallId, LineName, Media, PeerError, PeerStats};
-use crate::protocol::{Body, Dialect, Signal};
+use crate::protocol::{Body, Dialect, INBOX_LIST, RELAY_LIST, Signal, reached_at};
 use crate::signaling::Signaling;
 use crate::store::Store;
 
@@ -30,7 +32,11 @@ pub(super) enum Told {
     Signal(Box<Signal>),
     /// The caller's offer came again, in this dialect.
     OfferAgain(Dialect),
+    /// Whoever is called is reached by these relays too.
+    Ways(Vec<RelayUrl>),
     Media(media::Event),
+    /// A relay took an offer.
+    OfferTaken,
     /// A relay took an answer.
     AnswerTaken,
 }
@@ -77,6 +83,8 @@ pub(super) struct Surroundings {
     pub(super) board: Arc<Board>,
     /// Events on their way to relays: a shutdown waits for them.
     pub(super) deliveries: TaskTracker,
+    /// Where answers are heard: named in our offers.
+    pub(super) heard_at: Vec<RelayUrl>,
 }
 
 /// A session about to run.
@@ -93,6 +101,10 @@ pub(super) struct Session {
     around: Surroundings,
     /// Whether an answer was sent.
     answered: bool,
+    /// Relays that the other side is reached by, besides ours.
+    via: Vec<RelayUrl>,
+    /// In a call that rings together with others.
+    race: Option<Entrant>,
     stats: PeerStats,
     teardown: Option<media::Teardown>,
     /// Why the call ended, once it has.
@@ -121,6 +133,8 @@ pub(super) fn session(
         foreign: foreign.clone(),
         around,
         answered: false,
+        via: Vec::new(),
+        race: None,
         stats: PeerStats::default(),
         teardown: None,
         ended: None,
@@ -129,6 +143,29 @@ pub(super) fn session(
 }
 
 impl Session {
+    /// The same session, whose other side is reached by these relays too.
+    pub(super) fn via(self, via: Vec<RelayUrl>) -> Self {
+        Self { via, ..self }
+    }
+
+    /// The same session of a call that the line makes: it ends when another in the race is answered first. Which relays whoever is called
+    /// lists is looked up meanwhile; the offer does not wait for it.
+    pub(super) fn racing(self, race: Entrant) -> Self {
+        let (signaling, tell, callee) = (self.around.signaling.clone(), self.tell.clone(), self.call.dialog().other);
+        let at = self.via.clone();
+        tokio::spawn(async move {
+            let lists = signaling.latest(vec![callee], vec![INBOX_LIST, RELAY_LIST], &at).await;
+            let ways = reached_at(&lists);
+            if !ways.is_empty()
+                && let Some(tell) = tell.upgrade()
+            {
+                // A session that has ended, or has too much to do, goes without.
+                let _ = tell.try_send(Told::Ways(ways));
+            }
+        });
+        Self { race: Some(race), ..self }
+    }
+
     /// Runs the call to its end, from the machine's first actions on.
     pub(super) async fn run(mut self, first: Vec<Action>) {
         // A panic is a fault of ours and no reason to leave the caller without a word, media running and the log without the call. Each
@@ -155,6 +192,10 @@ impl Session {
                     // The supervisor is gone: nobody can be told, everything must come down.
                     Err(_) => return,
                 },
+                () = Entrant::lost(&mut self.race) => {
+                    self.race = None;
+                    Input::HangUp(EndReason::AnsweredByOther)
+                }
                 told = self.told.recv() => match told {
                     Some(told) => match self.input(told) {
                         Some(input) => input,
@@ -165,7 +206,10 @@ impl Session {
                 () = tokio::time::sleep_until(deadline) => Input::Tick,
             };
             let before = self.call.state();
-            let actions = self.call.handle(self.clock.now(), input);
+            let mut actions = self.call.handle(self.clock.now(), input);
+            if self.call.is_answered() && self.race.take().is_some_and(|race| !race.wins()) {
+                actions.extend(self.call.handle(self.clock.now(), Input::HangUp(EndReason::AnsweredByOther)));
+            }
             if self.call.state() != before {
                 self.around.facts.record(&Fact::CallState {
                     call: self.id,
@@ -183,13 +227,19 @@ impl Session {
         let event = match told {
             Told::Signal(signal) => return Some(Input::Signal(*signal)),
             Told::OfferAgain(dialect) => return Some(Input::OfferAgain(dialect)),
+            Told::Ways(more) => {
+                self.via.extend(more);
+                return Some(Input::MoreWays);
+            }
             Told::Media(event) => event,
+            Told::OfferTaken => return Some(Input::OfferTaken),
             Told::AnswerTaken => return Some(Input::AnswerTaken),
         };
         Some(match event {
             media::Event::SourceReady { streams, .. } => Input::SourceReady(streams),
             media::Event::SourceFailed { error, .. } => Input::SourceFailed(error.to_string()),
             media::Event::AnswerReady { sdp, .. } => Input::AnswerReady(sdp),
+            media::Event::OfferReady { sdp, .. } => Input::OfferReady(sdp),
             media::Event::LateCandidate { candidate, mid, index, .. } => {
                 Input::LocalCandidate { candidate, mid, index }
             }
@@ -213,10 +263,9 @@ impl Session {
             }
             // Nobody restarts ICE yet: a path that is lost stays lost.
             media::Event::PathLost { .. } => Input::PeerFailed(EndReason::CallerGone),
-            media::Event::OfferReady { .. }
-            | media::Event::NotRenegotiated { .. }
-            | media::Event::PathFound { .. }
-            | media::Event::Line { .. } => return None,
+            media::Event::NotRenegotiated { .. } | media::Event::PathFound { .. } | media::Event::Line { .. } => {
+                return None;
+            }
         })
     }
 
@@ -230,35 +279,42 @@ impl Session {
                 Action::OpenPeer { offer, plan, servers } => {
                     self.around.media.send(media::Command::OpenPeer { call, offer, plan, servers }).await
                 }
+                Action::OfferPeer { plan } => {
+                    self.around.media.send(media::Command::OfferPeer { call, plan }).await;
+                }
+                Action::TakeAnswer(answer) => {
+                    self.around.media.send(media::Command::TakeAnswer { call, answer }).await;
+                }
                 Action::AddCandidate(candidate) => {
                     self.around.media.send(media::Command::AddCandidate { call, candidate }).await;
                 }
                 Action::CloseMedia => self.around.media.send(media::Command::Close { call }).await,
-                Action::Send(body) => self.send(body),
+                Action::Send(body) => self.send(self.call.dialog().dialect, body),
+                Action::SendIn(dialect, body) => self.send(dialect, body),
                 Action::Report(report) => self.report(&report).await,
             }
         }
     }
 
-    fn send(&mut self, body: Body) {
-        let what = match &body {
-            Body::Offer(_) => "call_offer",
-            Body::Answer(_) => "call_answer",
-            Body::Candidate(_) => "ice_candidate",
-            Body::End(_) => "call_end",
+    fn send(&mut self, dialect: Dialect, body: Body) {
+        let (what, taken) = match &body {
+            Body::Offer(_) => ("call_offer", Some(Told::OfferTaken)),
+            Body::Answer(_) => ("call_answer", Some(Told::AnswerTaken)),
+            Body::Candidate(_) => ("ice_candidate", None),
+            Body::End(_) => ("call_end", None),
         };
-        let answers = matches!(body, Body::Answer(_));
+        let answers = what == "call_answer";
         // A caller who does not begin to connect: those who wait for their first answer go before.
         let again = answers && self.answered && self.call.state() == State::Connecting;
         self.answered |= answers;
-        let envelope = self.call.envelope();
-        let via = envelope.relay.as_slice();
-        let via = if self.around.caller_relays { via } else { &[] };
-        let reply = envelope.reply(body, self.clock.now().unix_seconds());
+        let mut outgoing = self.call.dialog().outgoing(dialect, body, self.clock.now().unix_seconds());
+        if what == "call_offer" {
+            outgoing.relays.clone_from(&self.around.heard_at);
+        }
         let published = if again {
-            self.around.signaling.publish_again(reply, via)
+            self.around.signaling.publish_again(outgoing, &self.via)
         } else {
-            self.around.signaling.publish_via(reply, via)
+            self.around.signaling.publish_via(outgoing, &self.via)
         };
         let (facts, call, tell) = (self.around.facts.clone(), self.id, self.tell.clone());
         // A call must not wait for a relay: what becomes of the event is only noted.
@@ -280,24 +336,22 @@ impl Session {
             if let Some(error) = failed {
                 facts.record(&Fact::NotDelivered { call, what, error: &*error });
             }
-            // A session that has ended or has too much to do goes without: the answer is not sent again then.
-            if answers
-                && on_its_way
-                && let Some(tell) = tell.upgrade()
-            {
-                let _ = tell.try_send(Told::AnswerTaken);
+            // A session that has ended or has too much to do goes without: an answer is not sent again then.
+            if on_its_way && let (Some(taken), Some(tell)) = (taken, tell.upgrade()) {
+                let _ = tell.try_send(taken);
             }
         });
     }
 
-    fn show(&self) {
+    /// Lets it be seen from outside.
+    pub(super) fn show(&self) {
         self.around.board.show_call(self.id, call_view(self.id, &self.line, &self.call, &self.stats, self.ended));
     }
 
     async fn report(&mut self, report: &Report) {
         self.ended = Some(report.reason.word());
         // Of wrapped events relays keep nothing.
-        if self.call.envelope().dialect == Dialect::Plain {
+        if self.call.spoke(Dialect::Plain) {
             self.around.signaling.purge(&report.line, report.session.clone());
         }
         let mut record = call_record(&self.line, report, &self.stats, self.teardown);

@@ -4,11 +4,11 @@ use nostr::{PublicKey, RelayUrl, ToBech32};
 
 use super::Line;
 use super::view::{AccessView, CallView, LineState, LineView, MilestonesView, RelayView, StatsView, TrackView};
-use crate::call::{Access, AccessPolicy, Call, Millis, Report, State};
+use crate::call::{Access, AccessPolicy, Call, Direction, Millis, Report, State};
 use crate::endpoint::{AudioCodec, Streams, VideoCodec};
 use crate::media::{CallId, LineName, PeerStats, SourceState, Teardown, TrackStats};
 use crate::signaling::{Health, RelayStatus};
-use crate::store::{CallRecord, Direction};
+use crate::store::CallRecord;
 
 pub(super) fn line_view(line: &Line, relays: &[RelayUrl]) -> LineView {
     LineView {
@@ -86,13 +86,14 @@ pub(super) fn in_words(streams: &Streams) -> Vec<String> {
 }
 
 pub(super) fn call_view(id: CallId, line: &LineName, call: &Call, stats: &PeerStats, ended: Option<&str>) -> CallView {
-    let (envelope, milestones) = (call.envelope(), call.milestones());
+    let (dialog, milestones) = (call.dialog(), call.milestones());
     let after = |at: Option<Millis>| at.map(|at| at.since(milestones.offered));
     CallView {
         id: id.to_string(),
         line: line.0.clone(),
-        caller: npub(&envelope.from),
-        session: envelope.session.to_string(),
+        direction: direction_word(call.direction()).to_owned(),
+        caller: npub(&dialog.other),
+        session: dialog.session.to_string(),
         state: state_word(call.state()).to_owned(),
         since: milestones.offered.0,
         milestones: MilestonesView {
@@ -127,10 +128,10 @@ pub(super) fn call_record(
         caller: report.caller,
         session: report.session.to_string(),
         call_type: report.call_type,
-        direction: Direction::In,
+        direction: report.direction,
         milestones: report.milestones,
         reason: report.reason.word().to_owned(),
-        origin: report.reason.origin(),
+        origin: report.origin(),
         detail: report.reason.detail(),
         teardown_ms: teardown.map(|down| u64::try_from(down.took.as_millis()).unwrap_or(u64::MAX)),
         bytes_sent: stats.sent_video.bytes + stats.sent_audio.bytes,
@@ -166,10 +167,19 @@ fn state_word(state: State) -> &'static str {
         State::Offered => "offered",
         State::Opening => "opening",
         State::Answering => "answering",
+        State::Offering => "offering",
+        State::Ringing => "ringing",
         State::Connecting => "connecting",
         State::Live => "live",
         State::Closing => "closing",
         State::Ended => "ended",
+    }
+}
+
+pub(super) fn direction_word(direction: Direction) -> &'static str {
+    match direction {
+        Direction::In => "in",
+        Direction::Out => "out",
     }
 }
 

@@ -1,5 +1,7 @@
 //! The task that admits calls, and holds a handle to each call's session.
 
+mod ringing;
+
 use std::collections::HashMap;
 
 use nostr::{Keys, PublicKey};
@@ -11,6 +13,7 @@ use super::fact::{Dropped, Fact};
 use super::guests::Guests;
 use super::missed::Missed;
 use super::parking::{CallKey, NoPlace, Parking};
+use super::ring::{Ring, RingError, Rung};
 use super::session::{SessionHandle, Surroundings, Told, session};
 use crate::call::{
     self, AccessDecision, AccessPolicy, Admission, Call, EndReason, Grounds, Limits, Millis, Refuse, Timing,
@@ -34,13 +37,14 @@ pub(super) struct Line {
 #[derive(Debug)]
 pub(super) enum Ask {
     HangUp { call: CallId, done: oneshot::Sender<bool> },
+    Ring { ring: Ring, done: oneshot::Sender<Result<Vec<Rung>, RingError>> },
 }
 
 /// A call's session as the supervisor knows it.
 struct Session {
     key: CallKey,
     handle: SessionHandle,
-    /// Its offer's SDP, to know the offer when it comes again.
+    /// The caller's offer's SDP, to know the offer when it comes again; empty when the line calls.
     sdp: String,
     /// Whether its caller may call by an invitation alone.
     invited: bool,
@@ -63,6 +67,8 @@ pub(super) struct Supervisor {
     /// The calls that rang out before they were known here, so that each is logged once.
     missed: Recent<CallKey>,
     next_id: u64,
+    /// Whether it shuts down.
+    draining: bool,
 }
 
 /// Everything that reaches the supervisor.
@@ -90,6 +96,7 @@ impl Supervisor {
             ended: Recent::new(ENDED_REMEMBERED),
             missed: Recent::new(ENDED_REMEMBERED),
             next_id: 1,
+            draining: false,
         }
     }
 
@@ -122,6 +129,7 @@ impl Supervisor {
 
     /// Every caller is told; each session's own deadlines bound the wait.
     async fn drain(&mut self, mut inlets: Inlets) {
+        self.draining = true;
         self.around.facts.record(&Fact::Draining { calls: self.sessions.len() });
         for Session { handle, .. } in self.sessions.values() {
             handle.hang_up(EndReason::Shutdown);
@@ -146,6 +154,10 @@ impl Supervisor {
                 }
                 // Whoever asked may have gone; the call is hung up all the same.
                 let _ = done.send(known.is_some());
+            }
+            Ask::Ring { ring, done } => {
+                // Who asked and is gone sees the calls, and may end them, as any other.
+                let _ = done.send(self.ring(&ring));
             }
         }
     }
@@ -275,8 +287,10 @@ impl Supervisor {
         let id = CallId(self.next_id);
         self.next_id += 1;
         self.around.facts.record(&Fact::CallOffered { call: id, line: &line.name, from: &key.caller });
+        let via = offer.envelope.relay.clone().filter(|_| self.around.caller_relays);
         let (call, first) = Call::answering(clock.now(), offer, self.timing);
         let (handle, session) = session(id, line.name.clone(), call, clock, self.around.clone());
+        let session = session.via(via.into_iter().collect());
         for waiting in self.parking.take(&key) {
             match open(&waiting, line) {
                 Ok(signal) => {

@@ -63,12 +63,15 @@ pub struct CallView {
     pub id: String,
     /// The line's name.
     pub line: String,
-    /// The caller's npub.
+    /// `in` when the line was called, `out` when it calls.
+    pub direction: String,
+    /// The npub of whoever calls the line, or is called by it.
     pub caller: String,
     pub session: String,
-    /// Lower case: `offered`, `opening`, `answering`, `connecting`, `live`, `closing` or `ended`.
+    /// Lower case: `offered`, `opening`, `answering`, `connecting`, `live`, `closing` or `ended`; when the line calls `offering` and `ringing` in the
+    /// place of `answering`.
     pub state: String,
-    /// When its offer came, in milliseconds since the Unix epoch.
+    /// When its offer came, or it was asked to call, in milliseconds since the Unix epoch.
     pub since: u64,
     pub milestones: MilestonesView,
     pub stats: StatsView,
@@ -77,7 +80,20 @@ pub struct CallView {
     pub ended: Option<String>,
 }
 
-/// When a call got where, in milliseconds after its offer.
+/// One whom a line was asked to call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RungView {
+    /// The npub.
+    pub to: String,
+    /// The call's [`CallView::id`].
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub id: Option<String>,
+    /// Why there is no call, in words.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<String>,
+}
+
+/// When a call got where, in milliseconds after [`CallView::since`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct MilestonesView {
     pub source_ready: Option<u64>,

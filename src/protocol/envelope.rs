@@ -5,9 +5,7 @@ use std::str::FromStr;
 
 use nostr::{Event, EventId, PublicKey, RelayUrl};
 
-use super::{
-    Body, Container, Dialect, MAX_EVENT_BYTES, MAX_RTC_SERVERS, MAX_URL_BYTES, Outgoing, REPLY_LIFETIME, Reject,
-};
+use super::{Body, Container, Dialect, Dialog, MAX_EVENT_BYTES, MAX_RTC_SERVERS, MAX_URL_BYTES, Outgoing, Reject};
 
 /// The four kinds of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -219,16 +217,7 @@ impl Envelope {
     /// `body` on its way back to whoever sent this: in its dialect, its session and its cipher, of use until shortly after `now`
     /// (unix seconds).
     pub fn reply(&self, body: Body, now: u64) -> Outgoing {
-        Outgoing {
-            dialect: self.dialect,
-            from: self.to,
-            to: self.from,
-            session: self.session.clone(),
-            call_type: self.call_type,
-            cipher: self.cipher,
-            body,
-            expiration: now.saturating_add(REPLY_LIFETIME),
-        }
+        Dialog::of(self).outgoing(self.dialect, body, now)
     }
 }
 

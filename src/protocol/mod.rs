@@ -6,19 +6,23 @@
 //! its author inside: [`Wrap::read`] looks at the outside, [`Wrap::open`] decrypts once and gives the envelope.
 
 mod dialect;
+mod dialog;
 mod envelope;
 mod freshness;
 mod payload;
 mod read;
 mod reject;
+mod relay_list;
 mod seal;
 mod wrap;
 
 pub use dialect::{Container, Dialect};
+pub use dialog::Dialog;
 pub use envelope::{CallType, Cipher, Envelope, SessionId, SignalKind, ValueError};
 pub use freshness::{Freshness, freshness};
 pub use payload::{Answer, Body, CallEnd, DeviceToken, EndCause, EndWord, IceCandidate, Offer, RtcServer};
 pub use reject::Reject;
+pub use relay_list::{INBOX_LIST, RELAY_LIST, reached_at};
 pub use seal::{Outgoing, SealError, open, seal};
 pub use wrap::Wrap;
 

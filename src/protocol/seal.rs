@@ -2,7 +2,7 @@
 
 use nostr::nips::{nip04, nip44};
 use nostr::secp256k1::rand::{CryptoRng, RngCore};
-use nostr::{Event, Keys, Kind, PublicKey, SECP256K1, Tag, TagKind, Timestamp, UnsignedEvent};
+use nostr::{Event, Keys, Kind, PublicKey, RelayUrl, SECP256K1, Tag, TagKind, Timestamp, UnsignedEvent};
 
 use super::{Body, CallType, Cipher, Dialect, Envelope, MAX_EVENT_BYTES, Reject, SessionId, Signal, Wrap};
 
@@ -19,6 +19,8 @@ pub struct Outgoing {
     pub body: Body,
     /// NIP-40: when the event stops being of use, unix seconds.
     pub expiration: u64,
+    /// Where the answer is heard, beside where the event was found: `relay` tags.
+    pub relays: Vec<RelayUrl>,
 }
 
 /// Why an event could not be sealed: ours, never to be retried.
@@ -84,7 +86,9 @@ fn sign<R: RngCore + CryptoRng>(out: &Outgoing, keys: &Keys, created_at: u64, rn
         named("type", out.call_type.to_string()),
         named("sig_alg", out.cipher.to_string()),
         Tag::expiration(Timestamp::from_secs(out.expiration)),
-    ];
+    ]
+    .into_iter()
+    .chain(out.relays.iter().map(|relay| named("relay", relay.to_string())));
     let kind = Kind::Custom(out.body.kind().number());
     let event = UnsignedEvent::new(out.from, Timestamp::from_secs(created_at), kind, tags, content)
         .sign_with_ctx(SECP256K1, rng, keys)

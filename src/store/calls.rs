@@ -7,6 +7,7 @@ use rusqlite::{Connection, OpenFlags, Row, params};
 use serde::Serialize;
 
 use super::{DATABASE, Store, StoreError, join, npub, path_of, signed, unsigned};
+pub use crate::call::Direction;
 use crate::call::{Milestones, Millis, Origin};
 use crate::protocol::CallType;
 
@@ -15,15 +16,6 @@ const KEEP: i64 = 100_000;
 
 /// [`LoggedCall::reason`] of a call that nobody was there to hear: it rang while the gateway was away.
 pub const MISSED: &str = "missed";
-
-/// Who called whom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// The line was called.
-    In,
-    /// The line called.
-    Out,
-}
 
 /// A call that is over, to be logged.
 #[derive(Debug, Clone)]
@@ -71,7 +63,7 @@ pub struct LoggedCall {
     pub first_media_ms: Option<u64>,
     pub ended_ms: Option<u64>,
     pub reason: String,
-    /// `caller`, `endpoint`, `network`, `operator` or `us`.
+    /// `caller`, `callee`, `endpoint`, `network`, `operator` or `us`.
     pub origin: String,
     pub detail: String,
     pub teardown_ms: Option<u64>,
@@ -252,6 +244,7 @@ fn direction_word(direction: Direction) -> &'static str {
 fn origin_word(origin: Origin) -> &'static str {
     match origin {
         Origin::Caller => "caller",
+        Origin::Callee => "callee",
         Origin::Endpoint => "endpoint",
         Origin::Network => "network",
         Origin::Operator => "operator",

@@ -1,15 +1,15 @@
-//! The API: JSON about lines, calls and relays, and hanging up.
+//! The API: JSON about lines, calls and relays, calling and hanging up.
 
 use std::collections::BTreeMap;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get};
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
 
-use super::Gateway;
+use super::{Gateway, ring};
 use crate::gateway::view::{CallView, LineView, RelayView};
 
 #[derive(Serialize)]
@@ -41,20 +41,21 @@ struct Counters {
 
 #[derive(Serialize)]
 struct Trouble {
-    error: &'static str,
+    error: String,
 }
 
 /// An error in the API's words.
-pub(super) fn trouble(status: StatusCode, error: &'static str) -> Response {
-    (status, Json(Trouble { error })).into_response()
+pub(super) fn trouble(status: StatusCode, error: impl Into<String>) -> Response {
+    (status, Json(Trouble { error: error.into() })).into_response()
 }
 
 pub(super) fn routes<G: Gateway>(gateway: G) -> Router {
     Router::new()
         .route("/healthz", get(health::<G>))
         .route("/api/lines", get(lines::<G>))
+        .route("/api/lines/{name}/ring", post(ring::ring::<G>))
         .route("/api/calls", get(calls::<G>))
-        .route("/api/calls/{id}", delete(hang_up::<G>))
+        .route("/api/calls/{id}", get(call::<G>).delete(hang_up::<G>))
         .route("/api/relays", get(relays::<G>))
         .route("/api/counters", get(counters::<G>))
         .with_state(gateway)
@@ -79,6 +80,13 @@ async fn lines<G: Gateway>(State(gateway): State<G>) -> Response {
 
 async fn calls<G: Gateway>(State(gateway): State<G>) -> Response {
     Json(Calls { calls: gateway.calls() }).into_response()
+}
+
+async fn call<G: Gateway>(State(gateway): State<G>, Path(id): Path<String>) -> Response {
+    match gateway.calls().into_iter().find(|call| call.id == id) {
+        Some(call) => Json(call).into_response(),
+        None => trouble(StatusCode::NOT_FOUND, "no such call"),
+    }
 }
 
 async fn relays<G: Gateway>(State(gateway): State<G>) -> Response {

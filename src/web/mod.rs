@@ -6,6 +6,7 @@
 mod api;
 mod guard;
 mod page;
+mod ring;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -23,7 +24,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::gateway::view::{CallView, LineView, RelayView};
+use crate::gateway::view::{CallView, LineView, RelayView, RungView};
+use crate::gateway::{Ring, RingError};
 
 pub use guard::Token;
 
@@ -49,6 +51,8 @@ pub trait Gateway: Clone + Send + Sync + 'static {
     fn draining(&self) -> bool;
     /// Ends the call with this [`CallView::id`]; false when there is none.
     fn hang_up(&self, id: &str) -> impl Future<Output = bool> + Send;
+    /// Lets a line call; returns when it is decided who is rung.
+    fn ring(&self, ring: Ring) -> impl Future<Output = Result<Vec<RungView>, RingError>> + Send;
 }
 
 /// Why there is no server.

@@ -154,6 +154,7 @@ pub fn outgoing(from_line: bool, cipher: Cipher, body: Body) -> (Outgoing, Keys)
         cipher,
         body,
         expiration: EXPIRATION,
+        relays: Vec::new(),
     };
     (out, from)
 }

@@ -127,6 +127,7 @@ fn outgoing() -> impl Strategy<Value = Outgoing> {
             cipher,
             body,
             expiration,
+            relays: Vec::new(),
         },
     )
 }

@@ -125,6 +125,7 @@ pub fn outgoing(from: PublicKey, to: PublicKey, session: &str, body: Body) -> Ou
         cipher: Cipher::Nip44,
         body,
         expiration: now() + 60,
+        relays: Vec::new(),
     }
 }
 

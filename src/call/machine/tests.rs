@@ -4,7 +4,7 @@ use nostr::{EventId, PublicKey};
 
 use super::*;
 use crate::endpoint::{VideoCodec, VideoStream};
-use crate::protocol::{CallEnd, Cipher, Dialect, Offer, SignalKind};
+use crate::protocol::{CallEnd, Cipher, Dialect, Envelope, Offer};
 
 pub(super) const START: Millis = Millis(1_700_000_000_000);
 pub(super) const TIMING: Timing = Timing { connect: 30_000, again: 2_000, close: 10_000 };
@@ -211,7 +211,7 @@ fn a_source_that_fails_before_the_call_is_up_refuses_it_and_later_does_not_matte
 #[test]
 fn an_answer_that_is_not_heard_is_said_in_the_dialect_that_the_offer_came_in_again() {
     let again = |actions: &[Action]| matches!(actions, [Action::Send(Body::Answer(answer))] if answer.accepted);
-    let dialect = |call: &Call| call.envelope().reply(hang_up(), 0).dialect;
+    let dialect = |call: &Call| call.dialog().dialect;
 
     // Said already: at once, and once.
     let (mut call, now) = call_in(State::Connecting);
@@ -389,5 +389,4 @@ fn a_signal_that_is_no_offer_begins_no_call() {
     let (call, actions) = Call::answering(START, signal(CALLER, LINE, "s", hang_up()), TIMING);
     assert!(matches!(report(&actions).reason, EndReason::Internal(_)));
     assert_eq!(call.state(), State::Ended);
-    assert_eq!(SignalKind::End, call.envelope().kind);
 }
