@@ -19,7 +19,7 @@ use std::time::Duration;
 use callgate::gateway::{DialEvent, DialSettings, Dialled, dial};
 use callgate::media::IceSettings;
 use callgate::media::caller::{self, AccessUnit, CallerEvent, CallerSettings};
-use callgate::protocol::{Answer, Body, Cipher, IceCandidate, Offer, Outgoing};
+use callgate::protocol::{Answer, Body, Cipher, Dialect, IceCandidate, Offer, Outgoing};
 use callgate::sdp;
 use callgate::signaling::memory::Forgetful;
 use nostr::nips::nip44;
@@ -173,7 +173,7 @@ impl Watching {
             to: line,
             relays: vec![relay],
             cipher: Cipher::Nip44,
-            dialect: None,
+            dialect: Some(Dialect::Plain),
             rings: Duration::from_secs(60),
             shared: Vec::new(),
             media: CallerSettings { ice, video: true, audio: true, units: Some(units), ..CallerSettings::default() },
