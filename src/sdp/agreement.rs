@@ -138,7 +138,11 @@ impl Agreement {
         for section in &self.plan.sections {
             let Some(offered) = offer.sections.get(section.index) else { return reject("an m-line is missing") };
             let used = section.receive.first().map(|(at, track)| (*at, Some(*track)));
-            let known = |codec: &super::Codec| Some((codec.payload_type, codec.track())) == used;
+            // H.264 that is not to be fragmented any more is another codec: a camera's large units fit in no packet.
+            let known = |codec: &super::Codec| {
+                Some((codec.payload_type, codec.track())) == used
+                    && codec.fragments_h264() == self.fragments_h264(codec.payload_type)
+            };
             if offered.takeable && !offered.codecs.iter().any(known) {
                 return reject("the codec in use is not offered any more");
             }
@@ -153,6 +157,14 @@ impl Agreement {
         };
         let restart = (&offer.ice_ufrag, &offer.ice_pwd) != (&self.remote.ufrag, &self.remote.pwd);
         Ok(Renegotiation { restart, media })
+    }
+
+    /// Whether our description has this payload type as H.264 that may be fragmented.
+    fn fragments_h264(&self, payload_type: u8) -> bool {
+        let parameters = self.text.lines().filter_map(|line| line.strip_prefix("a=fmtp:")?.split_once(' '));
+        parameters
+            .filter(|(at, _)| at.parse() == Ok(payload_type))
+            .any(|(_, parameters)| parameters.split(';').any(|parameter| parameter == "packetization-mode=1"))
     }
 
     /// Whether an answer to [`Agreement::offer`] belongs to this call.
