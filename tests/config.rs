@@ -169,6 +169,7 @@ fn each_mistake_gets_one_clear_line() {
     let second =
         |more: &str| format!("{HEAD}{DOOR}[[line]]\nname = \"yard\"\nplay = \"test://\"\nallow = []\n{more}\n");
     let nostr = |body: &str| format!("data_dir = \"data\"\n[nostr]\n{body}\n{DOOR}");
+    let many: String = (1..=33).map(|_| format!("\"{}\",", Keys::generate().public_key().to_hex())).collect();
     let cases: Vec<(String, &str)> = vec![
         // The file itself
         ("data_dir = \"hunter2".into(), "callgate.toml:1: not TOML: "),
@@ -252,6 +253,14 @@ fn each_mistake_gets_one_clear_line() {
             "callgate.toml:5: access.deny[0].npub: is missing: whose entry it is",
         ),
         (
+            head("[access]\nfollows_of = [\"*\"]"),
+            "callgate.toml:5: access.follows_of[0]: must be an npub (npub1...) or 64 hex digits",
+        ),
+        (
+            head(&format!("[access]\nfollows_of = [{many}]")),
+            "callgate.toml:5: access.follows_of: has more than 32 keys",
+        ),
+        (
             head("[access]\ndeny = [\"*\"]"),
             "callgate.toml:5: access.deny[0]: must be an npub (npub1...) or 64 hex digits",
         ),
@@ -263,7 +272,6 @@ fn each_mistake_gets_one_clear_line() {
             head(&format!("[access]\nallow = [{{ npub = \"{NPUB}\", untill = 2026-12-31 }}]")),
             "callgate.toml:5: access.allow[0].untill: unknown key; did you mean `until`?",
         ),
-        (head("[access]\nfollows_of = []"), "callgate.toml:5: access.follows_of: is not in this version of callgate"),
         // [limits]
         (head("[limits]\ncalls = 0"), "callgate.toml:5: limits.calls: must be a whole number from 1 to 10000"),
         (
@@ -532,6 +540,27 @@ fn entries_may_end_and_those_of_a_line_replace_what_all_lines_allow_and_add_to_w
     assert_eq!(door.access.deny, [two].into_iter().collect());
     assert_eq!(yard.access.access, listed(&[(known, Some(night))]));
     assert_eq!(yard.access.deny, [two, three].into_iter().collect());
+}
+
+#[test]
+fn whom_keys_follow_is_enough_to_let_somebody_call_and_a_line_may_go_by_other_keys() {
+    let folder = Folder::new();
+    let [one, two] = std::array::from_fn(|_| Keys::generate().public_key());
+    let text = format!(
+        "{HEAD}[access]\nfollows_of = [\"{}\"]\n[[line]]\nname = \"door\"\nplay = \"test://\"\nannounce = true\n\
+         [[line]]\nname = \"yard\"\nplay = \"test://\"\nfollows_of = [{{ npub = \"{}\", until = 2999-12-31 }}]\n",
+        one.to_hex(),
+        two.to_hex(),
+    );
+
+    let config = folder.read(&text).unwrap();
+
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    let [door, yard] = config.lines.as_slice() else { panic!() };
+    assert_eq!((door.announce, yard.announce), (true, false));
+    assert_eq!(door.access.access, Access::default());
+    assert_eq!(door.access.follows_of, [one].into_iter().collect());
+    assert_eq!(yard.access.follows_of, [(two, Some(Millis(32_503_680_000_000)))].into_iter().collect());
 }
 
 #[test]

@@ -160,6 +160,11 @@ impl AccessPolicy {
         }
     }
 
+    /// The keys that one of `follows_of` follows, as far as is known.
+    pub fn followed_at(&self, now: Millis) -> BTreeSet<&PublicKey> {
+        self.follows_of.at(now).filter_map(|key| self.followed.get(key)).flatten().collect()
+    }
+
     fn is_followed(&self, now: Millis, caller: &PublicKey) -> bool {
         self.follows_of.at(now).filter_map(|key| self.followed.get(key)).any(|followed| followed.contains(caller))
     }

@@ -87,6 +87,7 @@ async fn gate(config: Config, store: Store, ready: impl FnOnce(&Ready)) -> Outco
         limits: config.limits,
         ice: ice(&config.ice),
         relays,
+        announced: config.nostr.relays.clone(),
         caller_relays: config.nostr.caller_relays,
         store,
     };
@@ -138,6 +139,7 @@ fn line(line: &config::Line) -> Result<gateway::Line, Failure> {
         keys: line.key.open()?,
         endpoint: line.play.clone(),
         policy: line.access.clone(),
+        announce: line.announce,
         idle: line.idle,
         keep_warm: line.keep_warm,
     })

@@ -47,6 +47,7 @@ pub(super) fn demo(args: &DemoArgs) -> Outcome {
         play: Endpoint::Rtsp { url: camera.url().clone(), transport: crate::endpoint::RtspTransport::Tcp },
         // Only this machine reaches the relay.
         access: AccessPolicy::new(Access::Anyone, Refuse::Silent),
+        announce: false,
         keep_warm: false,
         idle: DEFAULT_IDLE,
     });

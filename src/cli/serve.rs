@@ -82,6 +82,7 @@ impl ServeArgs {
             key,
             play,
             access: AccessPolicy::new(access, Refuse::default()),
+            announce: false,
             keep_warm: false,
             idle: DEFAULT_IDLE,
         });

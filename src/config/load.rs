@@ -13,9 +13,9 @@ use toml::de::DeTable;
 
 use super::reader::{Document, MAX_CONFIG_BYTES, Table, Value};
 use super::{
-    Config, ConfigError, ConfigErrors, DEFAULT_IDLE, Doubt, Http, Ice, KeyError, Limits, Line, LineKey, Nostr,
-    PassphraseSource, Place, Problem, Secret, Turn, open_key_file, read_key_file, read_secret_file, read_token_file,
-    scalar, schema,
+    Config, ConfigError, ConfigErrors, DEFAULT_IDLE, Doubt, Http, Ice, KeyError, Limits, Line, LineKey, MAX_FOLLOWS_OF,
+    Nostr, PassphraseSource, Place, Problem, Secret, Turn, open_key_file, read_key_file, read_secret_file,
+    read_token_file, scalar, schema,
 };
 use crate::call::{Access, AccessPolicy, Listed, Millis, Refuse};
 use crate::endpoint::Endpoint;
@@ -126,6 +126,7 @@ fn nostr(table: &Table<'_>) -> Nostr {
 #[derive(Default)]
 struct AccessWords {
     allow: Option<Access>,
+    follows_of: Option<Listed>,
     deny: Listed,
     refuse: Option<Refuse>,
 }
@@ -133,6 +134,7 @@ struct AccessWords {
 fn access_of(table: &Table<'_>) -> AccessWords {
     AccessWords {
         allow: table.get("allow").map(|value| allow(&value)),
+        follows_of: table.get("follows_of").map(|value| followers(&value)),
         deny: table.get("deny").map(|value| listed(&value)).unwrap_or_default(),
         refuse: table.get("refuse").and_then(|value| value.parse(scalar::refuse)),
     }
@@ -164,6 +166,15 @@ type Entry = (PublicKey, Option<Millis>);
 
 fn listed(value: &Value<'_>) -> Listed {
     value.list().unwrap_or_default().iter().filter_map(entry).collect()
+}
+
+/// Those whose lists of whom they follow count.
+fn followers(value: &Value<'_>) -> Listed {
+    let listed = listed(value);
+    if listed.keys().count() > MAX_FOLLOWS_OF {
+        value.refuse(Problem::TooMany(MAX_FOLLOWS_OF));
+    }
+    listed
 }
 
 /// `"npub1..."`, or `{ npub = "npub1...", until = 2026-12-31 }`.
@@ -342,20 +353,23 @@ fn line(table: &Table<'_>, usual: Usual<'_, '_>, seen: &mut Seen) -> Option<Line
     let play =
         table.require("play").and_then(|value| value.parse(|text| text.parse::<Endpoint>().map_err(Problem::Endpoint)));
     let (own, usual) = (access_of(table), usual.access);
+    let announce = table.get("announce").and_then(|value| value.flag()).unwrap_or(false);
     let keep_warm = table.get("keep_warm").and_then(|value| value.flag()).unwrap_or(false);
     let idle = table.get("idle").and_then(|value| value.parse(scalar::duration)).unwrap_or(DEFAULT_IDLE);
     let allow = own.allow.or_else(|| usual.allow.clone());
-    if allow.is_none() {
+    let follows_of = own.follows_of.or_else(|| usual.follows_of.clone()).unwrap_or_default();
+    if allow.is_none() && follows_of.keys().next().is_none() {
         table.warn("allow", Doubt::NobodyMayCall);
     }
     let access = AccessPolicy {
         access: allow.unwrap_or_default(),
+        follows_of,
         // A line that denies more keys must not let those in that are denied everywhere.
         deny: own.deny.with(&usual.deny),
         refuse: own.refuse.or(usual.refuse).unwrap_or_default(),
         ..AccessPolicy::default()
     };
-    Some(Line { name: name?, key: key?, play: play?, access, keep_warm, idle })
+    Some(Line { name: name?, key: key?, play: play?, access, announce, keep_warm, idle })
 }
 
 /// The key in `key_file`, or in the data folder, or the place where it is to be made.

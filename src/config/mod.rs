@@ -130,11 +130,16 @@ pub struct Line {
     /// What the caller sees and hears.
     pub play: Endpoint,
     pub access: AccessPolicy,
+    /// Its name and its relays are published.
+    pub announce: bool,
     /// The source is opened at start and never closed.
     pub keep_warm: bool,
     /// How long the source stays open without callers.
     pub idle: Duration,
 }
+
+/// How many keys one `follows_of` may have: each is asked for, and its list kept.
+pub const MAX_FOLLOWS_OF: usize = 32;
 
 /// [`Line::idle`] when the file does not say: a caller who calls again at once finds the source open.
 pub const DEFAULT_IDLE: Duration = Duration::from_secs(30);

@@ -85,6 +85,8 @@ pub enum Problem {
     Type(&'static str),
     #[error("must be a whole number from {0} to {1}")]
     Range(u64, u64),
+    #[error("has more than {0} keys")]
+    TooMany(usize),
     #[error("must be one of {0}")]
     Choice(&'static str),
     #[error("the environment has no variable {0}")]

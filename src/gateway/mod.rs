@@ -2,10 +2,12 @@
 //!
 //! Reaches media and signaling through their commands and events, and knows neither GStreamer nor relays.
 
+mod announce;
 mod board;
 mod clock;
 mod dial;
 mod fact;
+mod follows;
 mod guests;
 mod missed;
 mod parking;
@@ -29,15 +31,17 @@ use tokio_util::task::TaskTracker;
 pub use dial::{DialEnd, DialError, DialEvent, DialSettings, Dialled, dial};
 pub use ring::{DEFAULT_RINGS, MAX_RING_RELAYS, MAX_RUNG, RINGS, Ring, RingError};
 
+use self::announce::Announced;
 use self::board::Board;
 use self::clock::Clock;
 use self::fact::Facts;
+use self::follows::Follows;
 use self::guests::Guests;
 use self::session::Surroundings;
 use self::showing::{access_view, line_view, relay_view};
 use self::supervisor::{Ask, Inlets, Supervisor};
 use self::view::{AccessView, CallView, LineView, RelayView};
-use crate::call::{AccessPolicy, Limits, Timing};
+use crate::call::{AccessPolicy, Followed, Limits, Timing};
 use crate::endpoint::Endpoint;
 use crate::media::{self, CallId, IceSettings, LineName, LineSettings, Media};
 use crate::protocol::SessionId;
@@ -58,6 +62,8 @@ pub struct Settings {
     pub limits: Limits,
     pub ice: IceSettings,
     pub relays: Vec<nostr::RelayUrl>,
+    /// Those of them that an announced line says it is on: others reach them.
+    pub announced: Vec<nostr::RelayUrl>,
     /// Which of the relays that callers name in their offers are answered through.
     pub caller_relays: CallerServers,
     pub store: Arc<Store>,
@@ -69,6 +75,8 @@ pub struct Line {
     pub keys: Keys,
     pub endpoint: Endpoint,
     pub policy: AccessPolicy,
+    /// Its name and relays are published.
+    pub announce: bool,
     /// How long the source stays open without callers.
     pub idle: Duration,
     pub keep_warm: bool,
@@ -101,6 +109,7 @@ pub struct Gateway {
     /// Each line's key, and who may call it, as the configuration says; whoever else may, is in `guests`.
     policies: Arc<BTreeMap<String, (PublicKey, AccessPolicy)>>,
     guests: watch::Receiver<Guests>,
+    followed: watch::Receiver<Arc<Followed>>,
 }
 
 /// The running gateway's tasks.
@@ -141,6 +150,13 @@ pub async fn start(settings: Settings) -> Result<(Gateway, Running), StartError>
         .collect();
     let (guests_to, guests) = watch::channel(Guests::of_store(&settings.store)?);
     tokio::spawn(guests::keep(settings.store.clone(), guests_to));
+    let authors = settings.lines.iter().flat_map(|line| line.policy.follows_of.keys()).copied().collect();
+    let (follows, followed) = Follows::of_store(settings.store.clone(), authors)?;
+    let asked = follows.asked();
+    tokio::spawn(follows.keep(signaling.clone()));
+    let announced = settings.lines.iter().filter(|line| line.announce);
+    let announced = announced.map(|line| Announced { name: line.name.0.clone(), keys: line.keys.clone() }).collect();
+    tokio::spawn(announce::announce(announced, settings.announced, signaling.clone()));
     let lines = settings
         .lines
         .into_iter()
@@ -159,11 +175,18 @@ pub async fn start(settings: Settings) -> Result<(Gateway, Running), StartError>
     };
     let (asks_to, asks) = mpsc::channel(ASKS);
     let (draining, drain) = watch::channel(false);
-    let supervisor = Supervisor::new(lines, settings.limits, Timing::default(), around);
-    let supervisor =
-        tokio::spawn(supervisor.run(Inlets { incoming, media: media_events, asks, guests: guests.clone(), drain }));
+    let supervisor = Supervisor::new(lines, settings.limits, Timing::default(), asked, around);
+    let supervisor = tokio::spawn(supervisor.run(Inlets {
+        incoming,
+        media: media_events,
+        asks,
+        guests: guests.clone(),
+        followed: followed.clone(),
+        drain,
+    }));
     let policies = Arc::new(policies);
-    let gateway = Gateway { asks: asks_to, board, facts, signaling: signaling.clone(), draining, policies, guests };
+    let gateway =
+        Gateway { asks: asks_to, board, facts, signaling: signaling.clone(), draining, policies, guests, followed };
     Ok((gateway, Running { supervisor, media, signaling, deliveries }))
 }
 
@@ -188,10 +211,12 @@ impl Gateway {
     /// Every line, what its source is doing, and who may call it.
     pub fn lines(&self) -> Vec<LineView> {
         let (now, guests) = (Clock::start().now(), self.guests.borrow().clone());
+        let followed = self.followed.borrow().clone();
         let mut lines = self.board.lines();
         for line in &mut lines {
             if let Some((key, policy)) = self.policies.get(&line.name) {
-                let policy = AccessPolicy { invited: guests.invited_to(key), ..policy.clone() };
+                let followed = followed.clone();
+                let policy = AccessPolicy { invited: guests.invited_to(key), followed, ..policy.clone() };
                 line.access = access_view(&policy, now);
             }
         }

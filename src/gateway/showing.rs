@@ -30,6 +30,7 @@ pub(super) fn access_view(policy: &AccessPolicy, now: Millis) -> AccessView {
         Access::Anyone => (true, 0),
         Access::Only(keys) => (false, keys.at(now).count()),
     };
+    let (followed, followers) = (policy.followed_at(now).len(), policy.follows_of.at(now).count());
     let (denied, invitations) = (policy.deny.at(now).count(), policy.invited.at(now).count());
     let count = |number, one: &str, more: &str| match number {
         0 => None,
@@ -39,6 +40,7 @@ pub(super) fn access_view(policy: &AccessPolicy, now: Millis) -> AccessView {
     let allowed = [
         anyone.then(|| "anyone".to_owned()),
         count(keys, "key", "keys"),
+        count(followers, "key", "keys").map(|by| format!("{followed} followed by {by}")),
         count(invitations, "invitation", "invitations"),
     ];
     let mut words: Vec<String> = allowed.into_iter().flatten().collect();
@@ -46,7 +48,7 @@ pub(super) fn access_view(policy: &AccessPolicy, now: Millis) -> AccessView {
         words.push("nobody".to_owned());
     }
     words.extend(count(denied, "denied", "denied"));
-    AccessView { words: words.join(", "), anyone, keys, denied, invitations }
+    AccessView { words: words.join(", "), anyone, keys, followed, denied, invitations }
 }
 
 pub(super) fn show_source(view: &mut LineView, source: &SourceState) {
@@ -206,5 +208,12 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(words(&some), "1 key, 2 invitations", "an entry that has ended does not count");
+        let followed = [(key(5), [key(6), key(7)].into()), (key(8), [key(7), key(9)].into())];
+        let friends = AccessPolicy {
+            follows_of: [(key(5), None), (key(8), None), (key(10), Some(Millis(1_000)))].into_iter().collect(),
+            followed: std::sync::Arc::new(followed.into_iter().collect()),
+            ..Default::default()
+        };
+        assert_eq!(words(&friends), "3 followed by 2 keys");
     }
 }

@@ -3,9 +3,10 @@
 mod ringing;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use nostr::{Keys, PublicKey};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use super::clock::Clock;
@@ -16,7 +17,7 @@ use super::parking::{CallKey, NoPlace, Parking};
 use super::ring::{Ring, RingError, Rung};
 use super::session::{SessionHandle, Surroundings, Told, session};
 use crate::call::{
-    self, AccessDecision, AccessPolicy, Admission, Call, EndReason, Grounds, Limits, Millis, Refuse, Timing,
+    self, AccessDecision, AccessPolicy, Admission, Call, EndReason, Followed, Grounds, Limits, Millis, Refuse, Timing,
 };
 use crate::media::{self, CallId, LineName};
 use crate::protocol::{self, Body, Envelope, Freshness, Offer, Signal, SignalKind};
@@ -54,6 +55,8 @@ pub(super) struct Supervisor {
     lines: HashMap<PublicKey, Line>,
     admission: Admission,
     timing: Timing,
+    /// To be told when whoever may not call might, if somebody followed them just now.
+    asked: Arc<Notify>,
     /// For limits and waiting events. Calls have clocks of their own.
     clock: Clock,
     around: Surroundings,
@@ -77,15 +80,23 @@ pub(super) struct Inlets {
     pub(super) media: mpsc::Receiver<media::Event>,
     pub(super) asks: mpsc::Receiver<Ask>,
     pub(super) guests: watch::Receiver<Guests>,
+    pub(super) followed: watch::Receiver<Arc<Followed>>,
     pub(super) drain: watch::Receiver<bool>,
 }
 
 impl Supervisor {
-    pub(super) fn new(lines: Vec<Line>, limits: Limits, timing: Timing, around: Surroundings) -> Self {
+    pub(super) fn new(
+        lines: Vec<Line>,
+        limits: Limits,
+        timing: Timing,
+        asked: Arc<Notify>,
+        around: Surroundings,
+    ) -> Self {
         Self {
             lines: lines.into_iter().map(|line| (line.keys.public_key(), line)).collect(),
             admission: Admission::new(limits),
             timing,
+            asked,
             clock: Clock::start(),
             around,
             sessions: HashMap::new(),
@@ -104,6 +115,7 @@ impl Supervisor {
     /// ends.
     pub(super) async fn run(mut self, mut inlets: Inlets) {
         inlets.guests.mark_changed();
+        inlets.followed.mark_changed();
         loop {
             tokio::select! {
                 biased;
@@ -111,6 +123,10 @@ impl Supervisor {
                 Ok(()) = inlets.guests.changed() => {
                     let guests = inlets.guests.borrow_and_update().clone();
                     self.guests_changed(&guests);
+                }
+                Ok(()) = inlets.followed.changed() => {
+                    let followed = inlets.followed.borrow_and_update().clone();
+                    self.lines.values_mut().for_each(|line| line.policy.followed = followed.clone());
                 }
                 Some(ended) = self.running.join_next_with_id() => self.session_ended(ended).await,
                 Some(ask) = inlets.asks.recv() => self.asked(ask),
@@ -218,6 +234,7 @@ impl Supervisor {
         let grounds = match line.policy.decide(now, &envelope.from) {
             AccessDecision::Allowed(grounds) => grounds,
             AccessDecision::Refused(how) => {
+                self.asked.notify_one();
                 let answer = how == Refuse::Answer && envelope.kind == SignalKind::Offer;
                 if answer && self.admission.offer(now, envelope.from).is_ok() {
                     self.refuse(incoming, &EndReason::NotAllowed);

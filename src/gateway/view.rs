@@ -29,12 +29,15 @@ pub struct LineView {
 /// Who may call a line, in numbers and in words; nobody by name.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct AccessView {
-    /// Such as `3 keys, 1 denied, 2 invitations`.
+    /// Such as `3 keys, 120 followed by 1 key, 2 invitations, 1 denied`.
     pub words: String,
     /// Whether anyone may call who is not denied.
     pub anyone: bool,
     /// Keys on the line's list.
     pub keys: usize,
+    /// Keys that may call because a key of `follows_of` follows them, as far as is known.
+    #[serde(default)]
+    pub followed: usize,
     /// Keys that may not call.
     pub denied: usize,
     /// Invitations that are good now.

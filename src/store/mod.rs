@@ -6,6 +6,7 @@
 
 mod calls;
 mod error;
+mod follows;
 mod invitations;
 mod memory;
 
@@ -21,6 +22,7 @@ use rusqlite_migration::{M, Migrations};
 
 pub use calls::{CallFilter, CallLog, CallRecord, Direction, LoggedCall, MISSED};
 pub use error::StoreError;
+pub use follows::FollowList;
 pub use invitations::{Invitation, Invitations, Invited, KeptInvitation, Which};
 
 use memory::Fallback;
