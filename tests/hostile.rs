@@ -269,6 +269,9 @@ impl Attack {
                 Action::OfferPeer { .. } | Action::TakeAnswer(_) | Action::SendIn(..) => {
                     panic!("nobody is called here")
                 }
+                Action::Renegotiate { .. } | Action::Restart => {
+                    panic!("{call} is live, which no fixture's call ever is")
+                }
                 Action::Report(report) => {
                     *self.ends.entry(report.reason.word()).or_default() += 1;
                     self.calls.remove(&call);

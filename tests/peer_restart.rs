@@ -156,7 +156,7 @@ async fn an_offer_that_does_not_belong_to_the_call_changes_nothing() {
         (renamed, "the offer's m-lines are in another order than the call's"),
     ] {
         let offer = Box::new(sdp::guard_offer(&offer).unwrap());
-        gateway.media.send(Command::Renegotiate { call: CALL, offer, plan: sdp::Plan { sections: Vec::new() } }).await;
+        gateway.media.send(Command::Renegotiate { call: CALL, offer }).await;
         let refused = gateway
             .wait("a refusal", |event| match event {
                 Event::NotRenegotiated { why, .. } => Some(why.what),

@@ -144,7 +144,7 @@ async fn three_hundred_calls_leave_no_thread_no_descriptor_and_no_memory() {
             before = Some(Footprint::settled(daemon.pid()).await);
         }
         let leave = match number {
-            // Few: each is still held for 15 s.
+            // Few: each is still held for 30 s.
             _ if number % 100 == 7 => Leave::Vanishing,
             odd if odd % 2 == 1 => Leave::Closing,
             _ => Leave::Politely,

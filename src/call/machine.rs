@@ -1,9 +1,13 @@
 //! The state machine of one call.
 
 mod calling;
+mod renegotiation;
+mod timing;
 
 use self::calling::{Calling, Ringing};
 pub use self::calling::{LONGEST_CALLING, SHORTEST_CALLING};
+pub use self::renegotiation::Upkeep;
+pub use self::timing::Timing;
 use super::servers::servers_named;
 use super::{EndReason, Millis, Origin, refusal};
 use crate::endpoint::Streams;
@@ -54,9 +58,9 @@ pub enum Input {
     SourceReady(Streams),
     /// The line's source cannot be opened: in words, without secrets.
     SourceFailed(String),
-    /// The peer's answer, ready for the caller.
+    /// The peer's answer, ready for the caller: to the first offer, or to [`Action::Renegotiate`].
     AnswerReady(String),
-    /// The peer's offer, in a call that the line makes.
+    /// The peer's offer: the first one in a call that the line makes, or that of [`Action::Restart`].
     OfferReady(String),
     /// A relay took an offer of ours.
     OfferTaken,
@@ -72,6 +76,12 @@ pub enum Input {
     Secured,
     /// The first packet of the line's media went out.
     FirstMedia,
+    /// Media finds that the other side's further offer does not belong to the call.
+    NotRenegotiated,
+    /// Nothing comes from the other side any more.
+    PathLost,
+    /// After that: the other side is heard again.
+    PathFound,
     /// The peer ended or could not be made.
     PeerFailed(EndReason),
     /// The peer is down, everything is freed.
@@ -91,10 +101,14 @@ pub enum Action {
     OpenPeer { offer: Box<sdp::Offer>, plan: sdp::Plan, servers: Vec<sdp::IceServer> },
     /// Build a peer that offers, in a call that the line makes. Sent once, instead of `OpenPeer`.
     OfferPeer { plan: sdp::CallingPlan },
-    /// The answer to the peer's offer. Sent once.
+    /// The answer to the peer's offer: to the first one, or to a restart.
     TakeAnswer(Box<sdp::RemoteAnswer>),
     /// Give the peer a candidate of the other side's; never before `OpenPeer` or `TakeAnswer`.
     AddCandidate(sdp::Candidate),
+    /// Answer a further offer of the other side's. One at a time; answered by [`Input::AnswerReady`] or [`Input::NotRenegotiated`].
+    Renegotiate { offer: Box<sdp::Offer> },
+    /// Offer an ICE restart. Answered by [`Input::OfferReady`].
+    Restart,
     /// Seal and send to the other side, in the call's dialect.
     Send(Body),
     /// Seal and send to the other side in this dialect: it is not known yet which it understands.
@@ -103,26 +117,6 @@ pub enum Action {
     CloseMedia,
     /// The call is over: log, count, store. Sent once, last.
     Report(Box<Report>),
-}
-
-/// Deadlines of a call, in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timing {
-    /// From the answer to a secured connection.
-    pub connect: u64,
-    /// From a relay's taking an answer to the caller's first connectivity check, before the answer is sent again.
-    pub again: u64,
-    /// For the peer to come down.
-    pub close: u64,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        // ICE over a TURN server on a slow phone network takes up to 15 s; callers give up before 30 s.
-        // Teardown is 250 ms at worst; past 10 s the peer is counted as leaked and the call is over all the same.
-        // A caller's first check follows its answer by a few round trips, over relay and network: well under 2 s.
-        Self { connect: 30_000, again: 2_000, close: 10_000 }
-    }
 }
 
 /// Which side called.
@@ -186,7 +180,7 @@ enum Phase {
         until: Millis,
         unheard: Option<Unheard>,
     },
-    Live,
+    Live(Box<Upkeep>),
     Closing {
         reason: EndReason,
         until: Millis,
@@ -270,7 +264,7 @@ impl Call {
 
     /// Takes an input; returns what is to be done, in order.
     pub fn handle(&mut self, now: Millis, input: Input) -> Vec<Action> {
-        let mut out = Vec::new();
+        let (mut out, was_live) = (Vec::new(), self.state() == State::Live);
         if self.deadline().is_some_and(|deadline| now >= deadline) {
             self.overdue(now, &mut out);
         }
@@ -285,9 +279,15 @@ impl Call {
                 }
             }
             Input::AnswerReady(sdp) => self.answer_ready(now, sdp, &mut out),
-            Input::OfferReady(sdp) => self.offer_ready(now, sdp, &mut out),
+            Input::OfferReady(sdp) => match &mut self.phase {
+                Phase::Live(upkeep) => upkeep.offer_made(now, sdp, &mut out),
+                _ => self.offer_ready(now, sdp, &mut out),
+            },
             Input::OfferTaken => self.offer_taken(),
             Input::MoreWays => self.more_ways(&mut out),
+            Input::NotRenegotiated => self.keep_up(|upkeep| upkeep.offer_done(now, None, &mut out)),
+            Input::PathLost => self.keep_up(|upkeep| upkeep.path_lost(now)),
+            Input::PathFound => self.keep_up(Upkeep::path_found),
             Input::LocalCandidate { candidate, mid, index } => {
                 let (sdp_mid, sdp_mline_index) = (Some(mid), Some(index));
                 let timestamp = now.unix_seconds();
@@ -308,7 +308,9 @@ impl Call {
             }
             Input::Secured => {
                 if self.state() == State::Connecting {
-                    self.phase = Phase::Live;
+                    let gives_way = self.direction() == Direction::In;
+                    let remote = self.calling.as_mut().and_then(Calling::take_remote);
+                    self.phase = Phase::Live(Box::new(Upkeep::new(now, self.timing, gives_way, remote)));
                     self.milestones.secured = Some(now);
                 }
             }
@@ -321,6 +323,10 @@ impl Call {
             Input::PeerClosed => self.peer_closed(now, &mut out),
             // Its deadline was looked at above.
             Input::Tick => {}
+        }
+        // Candidates that come from now on are for another path.
+        if was_live && out.iter().any(|action| matches!(action, Action::Renegotiate { .. } | Action::TakeAnswer(_))) {
+            self.candidates.clear();
         }
         out
     }
@@ -335,7 +341,8 @@ impl Call {
                 Some(again.map_or(*until, |again| again.min(*until)))
             }
             Phase::Closing { until, .. } => Some(*until),
-            Phase::Live | Phase::Ended => None,
+            Phase::Live(upkeep) => upkeep.deadline(),
+            Phase::Ended => None,
         }
     }
 
@@ -348,7 +355,7 @@ impl Call {
             Phase::Offering => State::Offering,
             Phase::Ringing(_) => State::Ringing,
             Phase::Connecting { .. } => State::Connecting,
-            Phase::Live => State::Live,
+            Phase::Live(_) => State::Live,
             Phase::Closing { .. } => State::Closing,
             Phase::Ended => State::Ended,
         }
@@ -384,7 +391,17 @@ impl Call {
             }
             Body::End(end) if may_speak && self.calling.is_some() => self.called_ends(now, &end, out),
             Body::End(_) if may_speak => self.end(now, EndReason::CallerLeft, out),
-            // A second offer asks to renegotiate, which is not done; an answer answers nothing of ours.
+            Body::Offer(offer) if may_speak => {
+                let heard = |upkeep: &mut Upkeep| upkeep.heard_offer(now, envelope.created_at, offer, out);
+                if !self.keep_up(heard) {
+                    self.ignore();
+                }
+            }
+            Body::Answer(answer) if may_speak => {
+                if !self.keep_up(|upkeep| upkeep.heard_answer(now, &answer, out)) {
+                    self.ignore();
+                }
+            }
             _ => self.ignore(),
         }
     }
@@ -399,6 +416,14 @@ impl Call {
             unheard.again = None;
             self.dialog.dialect = dialect;
             out.push(accept(now, unheard.sdp.clone()));
+        }
+    }
+
+    /// Does what is only to be done in a live call.
+    fn keep_up<T: Default>(&mut self, act: impl FnOnce(&mut Upkeep) -> T) -> T {
+        match &mut self.phase {
+            Phase::Live(upkeep) => act(upkeep),
+            _ => T::default(),
         }
     }
 
@@ -455,6 +480,8 @@ impl Call {
             self.milestones.answered = Some(now);
             let unheard = Some(Unheard { sdp, again: None, left: ANSWERS_AGAIN });
             self.phase = Phase::Connecting { until: now.plus(self.timing.connect), unheard };
+        } else {
+            self.keep_up(|upkeep| upkeep.offer_done(now, Some(sdp), out));
         }
     }
 
@@ -474,8 +501,13 @@ impl Call {
             State::Offering => self.end(now, EndReason::Internal("no offer was made in time".into()), out),
             State::Ringing => self.rings_on(now, out),
             State::Connecting => self.unconnected(now, out),
+            State::Live => {
+                if self.keep_up(|upkeep| upkeep.overdue(now, out)) {
+                    self.end(now, EndReason::CallerGone, out);
+                }
+            }
             State::Closing => self.finish(now, out),
-            State::Live | State::Ended => {}
+            State::Ended => {}
         }
     }
 

@@ -356,6 +356,7 @@ impl Dialling {
             CallerEvent::Offer(_)
             | CallerEvent::Answer(_)
             | CallerEvent::NotRenegotiated(_)
+            | CallerEvent::AnswerRefused(_)
             | CallerEvent::PathFound => {}
             // Nobody restarts ICE yet: a path that is lost stays lost.
             CallerEvent::PathLost => return Some(DialEnd::Media(PeerError::ConsentLost)),

@@ -10,6 +10,7 @@ use super::showing::in_words;
 use crate::call::{EndReason, Report, State};
 use crate::media::{CallId, LineName, SourceState};
 use crate::protocol::Reject;
+use crate::sdp::SdpReject;
 
 /// Why an event of somebody's changed nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +97,26 @@ pub enum Fact<'a> {
         from: &'a PublicKey,
         rang_ms: u64,
     },
+    /// Nothing comes from the caller of a live call any more.
+    PathLost {
+        call: CallId,
+        line: &'a LineName,
+    },
+    /// After that: the caller is heard again.
+    PathFound {
+        call: CallId,
+        line: &'a LineName,
+    },
+    /// Somebody offers again in a live call.
+    Renegotiating {
+        call: CallId,
+        by: &'static str,
+    },
+    /// What the caller said in a live call does not belong to it.
+    NotRenegotiated {
+        call: CallId,
+        why: SdpReject,
+    },
     PeerDown {
         call: CallId,
         took: Duration,
@@ -166,6 +187,22 @@ impl Facts {
             Fact::CallMissed { call, line, from, rang_ms } => {
                 self.count("calls_missed");
                 tracing::info!(%call, %line, from = %short(from), rang_ms, "call missed");
+            }
+            Fact::PathLost { call, line } => {
+                self.count("paths_lost");
+                tracing::info!(%call, %line, "path lost");
+            }
+            Fact::PathFound { call, line } => {
+                self.count("paths_found");
+                tracing::info!(%call, %line, "path found");
+            }
+            Fact::Renegotiating { call, by } => {
+                self.count(&format!("renegotiated_by_{by}"));
+                tracing::debug!(%call, by, "renegotiating");
+            }
+            Fact::NotRenegotiated { call, why } => {
+                self.count("not_renegotiated");
+                tracing::debug!(%call, %why, "not renegotiated");
             }
             Fact::PeerDown { call, took, leaked } => {
                 self.count(if *leaked { "teardowns_leaked" } else { "teardowns" });

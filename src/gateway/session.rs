@@ -261,11 +261,24 @@ impl Session {
                 self.teardown = Some(teardown);
                 Input::PeerClosed
             }
-            // Nobody restarts ICE yet: a path that is lost stays lost.
-            media::Event::PathLost { .. } => Input::PeerFailed(EndReason::CallerGone),
-            media::Event::NotRenegotiated { .. } | media::Event::PathFound { .. } | media::Event::Line { .. } => {
+            media::Event::NotRenegotiated { why, .. } => {
+                self.around.facts.record(&Fact::NotRenegotiated { call: self.id, why });
+                Input::NotRenegotiated
+            }
+            // The machine offers another restart when it is time.
+            media::Event::AnswerRefused { why, .. } => {
+                self.around.facts.record(&Fact::NotRenegotiated { call: self.id, why });
                 return None;
             }
+            media::Event::PathLost { .. } => {
+                self.around.facts.record(&Fact::PathLost { call: self.id, line: &self.line });
+                Input::PathLost
+            }
+            media::Event::PathFound { .. } => {
+                self.around.facts.record(&Fact::PathFound { call: self.id, line: &self.line });
+                Input::PathFound
+            }
+            media::Event::Line { .. } => return None,
         })
     }
 
@@ -281,6 +294,14 @@ impl Session {
                 }
                 Action::OfferPeer { plan } => {
                     self.around.media.send(media::Command::OfferPeer { call, plan }).await;
+                }
+                Action::Renegotiate { offer } => {
+                    self.around.facts.record(&Fact::Renegotiating { call, by: "other_side" });
+                    self.around.media.send(media::Command::Renegotiate { call, offer }).await;
+                }
+                Action::Restart => {
+                    self.around.facts.record(&Fact::Renegotiating { call, by: "line" });
+                    self.around.media.send(media::Command::Restart { call }).await;
                 }
                 Action::TakeAnswer(answer) => {
                     self.around.media.send(media::Command::TakeAnswer { call, answer }).await;

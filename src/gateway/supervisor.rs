@@ -45,7 +45,7 @@ pub(super) enum Ask {
 struct Session {
     key: CallKey,
     handle: SessionHandle,
-    /// The caller's offer's SDP, to know the offer when it comes again; empty when the line calls.
+    /// The SDP of the caller's offer that it began with, to know it when it comes again; empty when the line calls.
     sdp: String,
     /// Whether its caller may call by an invitation alone.
     invited: bool,
@@ -218,10 +218,14 @@ impl Supervisor {
         let line = self.lines.get(&envelope.to).ok_or(Dropped::UnknownSession)?;
         if let Some(session) = self.ids.get(&key).and_then(|id| self.sessions.get(id)) {
             let signal = open(incoming, line)?;
-            if matches!(&signal.body, Body::Offer(offer) if offer.sdp == session.sdp) {
-                // The same call. Of interest to one whose answer is not heard: one that floods its session goes without.
-                session.handle.tell(Told::OfferAgain(envelope.dialect));
-                return Err(Dropped::Duplicate);
+            if let Body::Offer(offer) = &signal.body {
+                if offer.sdp == session.sdp {
+                    // The same call. Of interest to one whose answer is not heard: one that floods its session goes without.
+                    session.handle.tell(Told::OfferAgain(envelope.dialect));
+                    return Err(Dropped::Duplicate);
+                }
+                // Any other offer renegotiates: the machine knows those.
+                check_freshness(offer, envelope)?;
             }
             let told = session.handle.tell(Told::Signal(Box::new(signal)));
             return if told { Ok(()) } else { Err(Dropped::Overrun) };
@@ -257,13 +261,11 @@ impl Supervisor {
         let Body::Offer(offer) = &signal.body else { return Err(Dropped::UnknownSession) };
         let sdp = offer.sdp.clone();
         let clock = Clock::start();
-        match protocol::freshness(offer, envelope.created_at, clock.now().unix_seconds()) {
-            Freshness::Fresh => {}
-            Freshness::Stale => {
+        if let Err(why) = check_freshness(offer, envelope) {
+            if why == Dropped::Stale {
                 self.note_missed(&key, &signal.envelope, offer);
-                return Err(Dropped::Stale);
             }
-            Freshness::FromTheFuture => return Err(Dropped::FromTheFuture),
+            return Err(why);
         }
         envelope.check_expiration(clock.now().unix_seconds()).map_err(Dropped::Unreadable)?;
         match self.admission.began(envelope.from) {
@@ -384,4 +386,13 @@ impl Supervisor {
 
 fn open(incoming: &Incoming, line: &Line) -> Result<Signal, Dropped> {
     protocol::open(incoming.envelope.clone(), &incoming.event, &line.keys).map_err(Dropped::Unreadable)
+}
+
+/// Whether an offer still rings, by the clock on the wall.
+fn check_freshness(offer: &Offer, envelope: &Envelope) -> Result<(), Dropped> {
+    match protocol::freshness(offer, envelope.created_at, Clock::start().now().unix_seconds()) {
+        Freshness::Fresh => Ok(()),
+        Freshness::Stale => Err(Dropped::Stale),
+        Freshness::FromTheFuture => Err(Dropped::FromTheFuture),
+    }
 }

@@ -136,7 +136,7 @@ impl Actor {
                     peer.order(Order::Answer(answer));
                 }
             }
-            Command::Renegotiate { call, offer, plan: _ } => {
+            Command::Renegotiate { call, offer } => {
                 if let Some(peer) = self.peer(call) {
                     peer.order(Order::Renegotiate(offer));
                 }

@@ -117,7 +117,6 @@ pub enum Command {
     Renegotiate {
         call: CallId,
         offer: Box<sdp::Offer>,
-        plan: sdp::Plan,
     },
     /// Offers an ICE restart in a live call. Answered by `OfferReady`; `TakeAnswer` carries it out. Until then, and while there is no new path,
     /// media goes on on the old one.
@@ -178,8 +177,13 @@ pub enum Event {
         call: CallId,
         stats: PeerStats,
     },
-    /// A further offer or answer of the other side's does not belong to the call, which goes on as it was.
+    /// A further offer of the other side's does not belong to the call, which goes on as it was.
     NotRenegotiated {
+        call: CallId,
+        why: sdp::SdpReject,
+    },
+    /// The answer to a restart of ours does not belong to the call, which goes on as it was.
+    AnswerRefused {
         call: CallId,
         why: sdp::SdpReject,
     },
@@ -220,6 +224,7 @@ impl Event {
             | Self::FirstMedia { call }
             | Self::Stats { call, .. }
             | Self::NotRenegotiated { call, .. }
+            | Self::AnswerRefused { call, .. }
             | Self::PathLost { call }
             | Self::PathFound { call }
             | Self::PeerFailed { call, .. }

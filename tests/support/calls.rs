@@ -114,9 +114,7 @@ impl Gateway {
     /// Answers a further offer of the other side's.
     pub async fn answer_again(&mut self, call: CallId, offer: &str) -> String {
         let offer = sdp::guard_offer(offer).expect("the guard takes the offer");
-        self.media
-            .send(Command::Renegotiate { call, offer: Box::new(offer), plan: sdp::Plan { sections: Vec::new() } })
-            .await;
+        self.media.send(Command::Renegotiate { call, offer: Box::new(offer) }).await;
         self.wait("an answer", |event| match event {
             Event::AnswerReady { call: of, sdp } if of == call => Some(sdp),
             _ => None,

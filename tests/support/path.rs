@@ -93,6 +93,11 @@ impl Path {
         }));
     }
 
+    /// From here on nothing gets through either way.
+    pub fn cut(&self) {
+        self.carriers.iter().for_each(JoinHandle::abort);
+    }
+
     /// Sends to the gateway what seems to come from the caller.
     pub async fn forge(&self, datagram: &[u8]) {
         let _ = self.as_caller.send_to(datagram, self.gateway.expect("the answer comes first")).await;
@@ -101,7 +106,7 @@ impl Path {
 
 impl Drop for Path {
     fn drop(&mut self) {
-        self.carriers.iter().for_each(JoinHandle::abort);
+        self.cut();
     }
 }
 

@@ -46,6 +46,8 @@ pub(super) struct Calling {
     device: Option<DeviceToken>,
     /// How often the other devices were told of that.
     told_elsewhere: u8,
+    /// What the answer named, until the call is up.
+    remote: Option<sdp::IceCredentials>,
     /// Candidates of ours that were found before the answer.
     late: Vec<IceCandidate>,
 }
@@ -72,6 +74,10 @@ impl Calling {
         if self.late.len() < MAX_CANDIDATES {
             self.late.push(candidate);
         }
+    }
+
+    pub(super) fn take_remote(&mut self) -> Option<sdp::IceCredentials> {
+        self.remote.take()
     }
 
     fn note_said(&mut self, dialect: Dialect) {
@@ -137,6 +143,7 @@ impl Call {
             more_ways: false,
             device: None,
             told_elsewhere: 0,
+            remote: None,
             late: Vec::new(),
         });
         call.phase = Phase::Opening { offer: None };
@@ -219,7 +226,12 @@ impl Call {
                 };
             }
             Phase::Ringing(ringing) => &mut ringing.refused,
-            Phase::Connecting { .. } | Phase::Live => return self.answered_late(now, &answer, out),
+            Phase::Live(upkeep) if self.calling.as_ref().is_some_and(|calling| calling.device == answer.device) => {
+                // To a restart of ours, or the first answer once more.
+                upkeep.heard_answer(now, &answer, out);
+                return;
+            }
+            Phase::Connecting { .. } | Phase::Live(_) => return self.answered_late(now, &answer, out),
             _ => return self.ignore(),
         };
         refused.get_or_insert(now.plus(WORDS));
@@ -235,11 +247,13 @@ impl Call {
     ) {
         self.dialog.dialect = dialect;
         self.milestones.answered = Some(now);
+        let remote = answer.ice.clone();
         self.phase = Phase::Connecting { until: now.plus(self.timing.connect), unheard: None };
         out.push(Action::TakeAnswer(Box::new(answer)));
         out.extend(self.candidates.iter().cloned().map(Action::AddCandidate));
         if let Some(calling) = &mut self.calling {
             calling.device = device;
+            calling.remote = Some(remote);
             calling.note_said(dialect);
             calling.tell_elsewhere(now, out);
             let late = std::mem::take(&mut calling.late);

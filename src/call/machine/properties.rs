@@ -24,6 +24,7 @@ fn bodies() -> impl Strategy<Value = Body> {
         1 => ".{0,20}".prop_map(|text| trickle(&text)),
         1 => Just(hang_up()),
         1 => (0u64..100).prop_map(|expires_in| offer(GOOD_SDP, expires_in)),
+        2 => (10u32..14).prop_map(|n| offer(&GOOD_SDP.replace("Yq3k", &format!("Yq{n}")), 60)),
         1 => any::<bool>()
             .prop_map(|accepted| Body::Answer(Answer { accepted, ..Answer::refusing(0) })),
     ]
@@ -50,6 +51,10 @@ fn inputs() -> impl Strategy<Value = Input> {
         1 => prop_oneof![Just(Dialect::Plain), Just(Dialect::Wrapped)].prop_map(Input::OfferAgain),
         4 => Just(Input::Secured),
         2 => Just(Input::FirstMedia),
+        1 => Just(Input::NotRenegotiated),
+        1 => Just(Input::OfferReady("offer".into())),
+        1 => Just(Input::PathLost),
+        1 => Just(Input::PathFound),
         2 => Just(Input::Tick),
         2 => Just(Input::LocalCandidate { candidate: "candidate:9".into(), mid: "0".into(), index: 0 }),
         1 => Just(Input::PeerClosed),
@@ -130,9 +135,11 @@ proptest! {
     ) {
         let (mut call, mut all) = begin(sdp, expires_in);
         let (mut now, mut state) = (START, call.state());
+        let mut made = 0;
         for (step, input) in steps {
             now = step.from(now);
             let was_over = state == State::Ended;
+            made += usize::from(matches!(&input, Input::Signal(Signal { body: Body::Offer(_), .. })));
             let actions = call.handle(now, input);
             prop_assert!(call.state() >= state, "{state:?} became {:?}", call.state());
             prop_assert!(!was_over || actions.is_empty(), "after the end: {actions:?}");
@@ -143,12 +150,17 @@ proptest! {
         prop_assert!(count(&all, is_open_source) <= 1);
         prop_assert!(count(&all, is_open_peer) <= 1);
         prop_assert!(count(&all, is_close) <= 1);
-        // One, and again while nothing tells that the caller has it, once of that because the offer came in another dialect.
-        prop_assert!(count(&all, sends(SignalKind::Answer)) <= 2 + usize::from(ANSWERS_AGAIN));
+        // One, and again while nothing tells that the caller has it, once of that because the offer came in another dialect; then one to
+        // each further offer.
+        prop_assert!(count(&all, sends(SignalKind::Answer)) <= 2 + usize::from(ANSWERS_AGAIN) + made);
+        let renegotiations = count(&all, |action| matches!(action, Action::Renegotiate { .. }));
+        prop_assert!(renegotiations <= made);
         prop_assert!(count(&all, sends(SignalKind::End)) <= 1);
         prop_assert!(count(&all, sends(SignalKind::Candidate)) <= MAX_CANDIDATES);
-        prop_assert!(count(&all, is_candidate) <= MAX_CANDIDATES);
-        prop_assert_eq!(count(&all, sends(SignalKind::Offer)), 0);
+        prop_assert!(count(&all, is_candidate) <= MAX_CANDIDATES * (1 + made));
+        // One is made for each time that it was asked for, and sent again while the path stays lost.
+        let restarts = count(&all, |action| matches!(action, Action::Restart));
+        prop_assert!(restarts > 0 || count(&all, sends(SignalKind::Offer)) == 0);
 
         prop_assert_eq!(count(&all, is_report), usize::from(state == State::Ended));
         if state == State::Ended {
@@ -164,10 +176,10 @@ proptest! {
         } else {
             prop_assert!(state < State::Closing || position(&all, is_open_source).is_none());
         }
-        // Once its inputs stop, a call that is not up ends by its deadlines alone.
-        if state != State::Live {
-            // An answer may be due once more before them.
-            for _ in 0..3 {
+        // Once its inputs stop, a call that is not up, or whose path is lost, ends by its deadlines alone.
+        if state != State::Live || call.deadline().is_some() {
+            // An answer or an offer may be due a few times more before them.
+            for _ in 0..20 {
                 if let Some(deadline) = call.deadline() {
                     call.handle(deadline, Input::Tick);
                 }

@@ -63,8 +63,10 @@ pub enum CallerEvent {
     Offer(String),
     /// The answer to an offer of the line's: the one that we were started with, or a further one in the call.
     Answer(String),
-    /// A further offer or answer of the line's does not belong to the call, which goes on as it was.
+    /// A further offer of the line's does not belong to the call, which goes on as it was.
     NotRenegotiated(SdpReject),
+    /// The line's answer to a restart of ours does not belong to the call, which goes on as it was.
+    AnswerRefused(SdpReject),
     /// A candidate gathered after the offer.
     LateCandidate { candidate: String, mid: String, index: u32 },
     /// DTLS is connected, and the certificate is the one that the answer names.

@@ -163,28 +163,22 @@ impl Calling {
     }
 
     async fn obey(&mut self, command: CallerCommand) -> Result<(), PeerError> {
-        let refused = match command {
-            CallerCommand::Answer(answer) => self.negotiation.take_answer(&answer).await?.err(),
-            CallerCommand::Offer(offer) => match self.negotiation.renegotiate(&offer)? {
-                Ok(answer) => {
-                    self.tell_description(Described::Answer(answer)).await;
-                    None
+        match command {
+            CallerCommand::Answer(answer) => {
+                if let Err(why) = self.negotiation.take_answer(&answer).await? {
+                    let _ = self.events.send(CallerEvent::AnswerRefused(why)).await;
                 }
-                Err(reject) => Some(reject),
+            }
+            CallerCommand::Offer(offer) => match self.negotiation.renegotiate(&offer)? {
+                Ok(answer) => self.tell_description(Described::Answer(answer)).await,
+                Err(why) => drop(self.events.send(CallerEvent::NotRenegotiated(why)).await),
             },
             CallerCommand::Restart => {
                 if let Some(offer) = self.negotiation.restart() {
                     self.tell_description(Described::Offer(offer)).await;
                 }
-                None
             }
-            CallerCommand::Candidate(candidate) => {
-                self.negotiation.add_candidate(&candidate);
-                None
-            }
-        };
-        if let Some(why) = refused {
-            let _ = self.events.send(CallerEvent::NotRenegotiated(why)).await;
+            CallerCommand::Candidate(candidate) => self.negotiation.add_candidate(&candidate),
         }
         Ok(())
     }

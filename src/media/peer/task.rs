@@ -160,31 +160,27 @@ impl Running {
     }
 
     async fn obey(&mut self, order: Order) -> Result<(), PeerError> {
-        let refused = match order {
+        let call = self.call;
+        match order {
             Order::Answer(answer) => {
                 let taken = self.negotiation.take_answer(&answer).await?;
                 if let Some(agreed) = &self.negotiation.agreed {
                     agreed.require_sending().map_err(PeerError::NoCommonCodec)?;
                 }
-                taken.err()
+                if let Err(why) = taken {
+                    let _ = self.events.send(Event::AnswerRefused { call, why }).await;
+                }
             }
             Order::Renegotiate(offer) => match self.negotiation.renegotiate(&offer)? {
-                Ok(answer) => {
-                    self.tell_description(Described::Answer(answer)).await;
-                    None
-                }
-                Err(reject) => Some(reject),
+                Ok(answer) => self.tell_description(Described::Answer(answer)).await,
+                Err(why) => drop(self.events.send(Event::NotRenegotiated { call, why }).await),
             },
             Order::Restart => {
                 // Before there is anything to restart nothing can be lost.
                 if let Some(offer) = self.negotiation.restart() {
                     self.tell_description(Described::Offer(offer)).await;
                 }
-                None
             }
-        };
-        if let Some(why) = refused {
-            let _ = self.events.send(Event::NotRenegotiated { call: self.call, why }).await;
         }
         Ok(())
     }
