@@ -1,6 +1,6 @@
 //! One relay: its connection, our subscription on it, whom it has authenticated, and who waits for its word.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use nostr::util::BoxedFuture;
 use nostr::{
-    ClientMessage, Event, EventBuilder, EventId, Filter, Keys, Kind, RelayMessage, RelayUrl, SubscriptionId, Timestamp,
+    ClientMessage, Event, EventBuilder, EventId, Filter, Keys, Kind, PublicKey, RelayMessage, RelayUrl, SubscriptionId,
+    Timestamp,
 };
 use nostr_sdk::pool::{Relay, RelayNotification, RelayStatus as SdkStatus};
 use tokio::sync::broadcast::error::RecvError;
@@ -63,6 +64,8 @@ pub(super) struct Link {
     up: watch::Sender<bool>,
     /// The connection's newest challenge (NIP-42).
     challenge: watch::Sender<Option<String>>,
+    /// Who tried to authenticate to that connection, in vain too.
+    tried: Mutex<HashSet<PublicKey>>,
     questions: Questions,
     /// Who waits for which `OK`. Held for a look-up only. Emptied when the connection ends.
     waiting: Mutex<HashMap<EventId, oneshot::Sender<Verdict>>>,
@@ -100,6 +103,7 @@ impl Link {
             relay: OnceLock::new(),
             up: watch::Sender::default(),
             challenge: watch::Sender::default(),
+            tried: Mutex::default(),
             questions: Questions::default(),
             waiting: Mutex::default(),
             unanswered: Mutex::new(Recent::new(LATE)),
@@ -237,7 +241,20 @@ impl Link {
         let Ok(event) = EventBuilder::auth(challenge, self.url.clone()).sign_with_keys(key) else {
             return Verdict::Unsealed;
         };
+        self.tried().insert(key.public_key());
         self.say(event.id, ClientMessage::auth(event), OK_PATIENCE).await
+    }
+
+    fn tried(&self) -> MutexGuard<'_, HashSet<PublicKey>> {
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The relay wants authentication for our subscription. Those who began to listen after its challenge came have not answered it.
+    fn authentication_wanted(&self) {
+        let everyone = self.listening().iter().all(|key| self.tried().contains(&key.public_key()));
+        if !everyone {
+            self.challenge.send_if_modified(|challenge| challenge.is_some());
+        }
     }
 
     /// Authenticates as every key that we subscribe for, whenever the relay sends a challenge, and then subscribes again.
@@ -362,6 +379,7 @@ impl Link {
                     self.judge(|conduct| conduct.subscription(Some(why)));
                     // Most relays that want authentication say so by this, and serve us once they have it.
                     if why == Refusal::AuthRequired {
+                        self.authentication_wanted();
                         tracing::debug!(relay = %self.url, "the relay wants authentication for our subscription");
                     } else {
                         tracing::warn!(relay = %self.url, why = why.word(), "the relay closed our subscription");
@@ -391,6 +409,7 @@ impl Link {
             self.waiters().clear();
             self.questions.clear();
             self.challenge.send_replace(None);
+            self.tried().clear();
         }
         let changed = self.up.send_if_modified(|up| std::mem::replace(up, connected) != connected);
         if changed {
