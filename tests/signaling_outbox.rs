@@ -8,7 +8,7 @@ mod support;
 
 use std::sync::Arc;
 
-use callgate::protocol::{SignalKind, open};
+use callgate::protocol::{Body, IceCandidate, SignalKind, open};
 use callgate::signaling::memory::Forgetful;
 use callgate::signaling::{Memory, PublishError, Refusal, Verdict};
 use futures::{SinkExt, StreamExt};
@@ -228,4 +228,74 @@ async fn a_full_lane_and_a_foreign_author_are_refused_at_once() {
 
     let foreign = outgoing(caller, line.public(), "s", offer());
     assert_eq!(line.signaling.publish(foreign).unwrap_err(), PublishError::ForeignAuthor);
+}
+
+#[tokio::test]
+async fn what_is_said_again_waits_for_what_is_said_for_the_first_time() {
+    // Given a relay that is away, and a lane with repeats in it
+    let relay = TestRelay::start(Behaviour::Honest).await;
+    relay.stop().await;
+    let line = Party::new(&[relay.url()]).await;
+    let caller = Keys::generate().public_key();
+    let said = |session: &str| outgoing(line.public(), caller, session, answer());
+    let mut deliveries = Vec::new();
+    for session in ["again-0", "again-1", "again-2"] {
+        deliveries.push(line.signaling.publish_again(said(session), &[]).unwrap());
+    }
+    // The lane takes up the one that was there when it began.
+    tokio::task::yield_now().await;
+    for session in ["first-0", "first-1", "first-2"] {
+        deliveries.push(line.signaling.publish(said(session)).unwrap());
+    }
+
+    // When it is back
+    relay.restart().await;
+    for delivery in deliveries {
+        soon(delivery.outcome()).await.unwrap();
+    }
+
+    // Then every first one went before the repeats that waited
+    let session = |event: &nostr::Event| {
+        let tag = event.tags.iter().map(|tag| tag.as_slice()).find(|tag| tag[0] == "session_id").unwrap();
+        tag[1].clone()
+    };
+    let mut order: Vec<String> = relay.accepted().iter().map(session).collect();
+    if order[0] == "again-0" {
+        order.remove(0);
+        order.insert(3, "again-0".into());
+    }
+    assert_eq!(order, ["first-0", "first-1", "first-2", "again-0", "again-1", "again-2"]);
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_call_is_taken_back_and_no_other_call_is_touched() {
+    let (first, second) = (TestRelay::start(Behaviour::Honest).await, TestRelay::start(Behaviour::WantsAuth).await);
+    let line = Party::new(&[first.url(), second.url()]).await;
+    soon(async { tokio::join!(first.subscriptions(1), second.subscriptions(1)) }).await;
+    let caller = Keys::generate().public_key();
+    for (session, body) in [("over", answer()), ("over", end()), ("on", candidate())] {
+        line.signaling.publish(outgoing(line.public(), caller, session, body)).unwrap();
+    }
+    for kind in [14301, 14302, 14303] {
+        soon(async { tokio::join!(first.counted(kind, 1), second.counted(kind, 1)) }).await;
+    }
+
+    line.signaling.purge(&line.public(), "over".parse().unwrap());
+    soon(async { tokio::join!(first.counted(5, 1), second.counted(5, 1)) }).await;
+
+    for relay in [first, second] {
+        let kept: Vec<u16> = relay.stored().iter().map(|event| event.kind.as_u16()).collect();
+        assert_eq!(kept, [14302, 5]);
+        let deletion = relay.stored().pop().unwrap();
+        assert!(deletion.tags.expiration().is_some() && deletion.tags.public_keys().next().is_none());
+    }
+}
+
+fn candidate() -> Body {
+    Body::Candidate(IceCandidate {
+        candidate: "candidate:1 1 udp 1 192.0.2.1 9 typ host".into(),
+        sdp_mid: Some("0".into()),
+        sdp_mline_index: Some(0),
+        timestamp: now(),
+    })
 }
