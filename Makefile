@@ -13,7 +13,7 @@ CARGO_DENY := $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 MEDIA_TEST_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit media page bench advisories packages packages-test
+.PHONY: help demo test lint unit media page bench relays advisories packages packages-test
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +56,9 @@ page: ## that web/dist is what web/src gives (needs Node)
 bench: packages ## answer time, first picture, and what 1, 10 and 50 callers cost
 	cargo build --locked --release --bin callgate --example camera
 	cargo run --locked --release --example bench
+
+relays: packages ## thirty callers at once through relays that people run (needs Python and Node)
+	scripts/relays $(CACHE)/relays
 
 advisories: $(CARGO_DENY) ## known vulnerabilities of the dependencies (fetches the advisory database)
 	$(CARGO_DENY) --all-features check advisories

@@ -1,7 +1,8 @@
-//! Ten callers at once, through a relay that tells its live subscribers only the last of events that replace each other.
+//! Many callers at once, through a relay that tells its live subscribers only the last of events that replace each other.
 #![cfg(feature = "daemon")]
 
 mod support {
+    pub mod burst;
     #[allow(dead_code)]
     pub mod calls;
     pub mod daemon;
@@ -10,9 +11,10 @@ mod support {
 }
 
 use callgate::media::caller::CallerEvent;
-use callgate::protocol::{Body, Offer};
+use callgate::protocol::{Body, Dialect, Offer};
 use futures::future::join_all;
 use nostr::PublicKey;
+use support::burst::offered_at_once;
 use support::calls::{Caller, watcher};
 use support::daemon::{Daemon, field};
 use support::relay::{Behaviour, TestRelay};
@@ -92,4 +94,16 @@ async fn line() -> (TestRelay, tempfile::TempDir, Daemon, PublicKey) {
     let daemon = Daemon::run(folder.path(), &configuration, 1);
     let line = PublicKey::parse(&daemon.npub("door")).unwrap();
     (relay, folder, daemon, line)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thirty_callers_who_offer_in_the_same_second_are_all_answered() {
+    let (relay, _folder, _daemon, line) = line().await;
+    offered_at_once(&relay.url(), line, 30, Dialect::Plain).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thirty_callers_who_offer_wrapped_in_the_same_second_are_all_answered() {
+    let (relay, _folder, _daemon, line) = line().await;
+    offered_at_once(&relay.url(), line, 30, Dialect::Wrapped).await;
 }
