@@ -225,8 +225,14 @@ async fn a_live_call_is_renegotiated_by_either_side_and_the_callers_offer_goes_f
 
     // When the network changes, then the page restarts ICE in the same session, and the picture goes on
     page.js("dispatchEvent(new Event('online'))").await;
-    let restart = line.hear(OFFER).await;
-    assert_eq!(restart.tag("session_id"), offer.tag("session_id"));
+    let restart = loop {
+        let next = line.hear(OFFER).await;
+        assert_eq!(next.tag("session_id"), offer.tag("session_id"));
+        // A page that had no answer for some seconds has said its first offer again, plain.
+        if next.content["sdp"] != offer.content["sdp"] {
+            break next;
+        }
+    };
     let ufrag =
         |sdp: &Value| sdp.as_str().unwrap().lines().find(|line| line.starts_with("a=ice-ufrag:")).unwrap().to_owned();
     assert_ne!(ufrag(&restart.content["sdp"]), ufrag(&offer.content["sdp"]));
