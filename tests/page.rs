@@ -17,6 +17,7 @@ use callgate::gateway::view::{
     AccessView, CallView, LineState, LineView, MilestonesView, RelayView, RungView, StatsView,
 };
 use callgate::gateway::{Ring, RingError};
+use callgate::protocol::Dialect;
 use callgate::web::{self, Gateway, Token, WebError};
 use nostr::{Keys, ToBech32 as _};
 use support::browser::Browser;
@@ -353,14 +354,21 @@ async fn the_api_lets_a_line_call() {
         }
     };
 
-    let answer =
-        call("driveway", format!(r#"{{"to":["{}","{}"],"for":"30s","relays":["wss://r.example"]}}"#, npub(3), npub(4)))
-            .await;
+    let answer = call(
+        "driveway",
+        format!(
+            r#"{{"to":["{}","{}"],"for":"30s","relays":["wss://r.example"],"dialect":"wrapped"}}"#,
+            npub(3),
+            npub(4)
+        ),
+    )
+    .await;
     assert_eq!((answer.status, answer.json()["calls"][1]["to"].clone()), (202, npub(4).into()));
     assert_eq!(answer.json()["calls"][0]["id"], "c13");
     call("driveway", format!(r#"{{"to":["{}"]}}"#, npub(3))).await;
     let rung = office.rung.lock().unwrap().clone();
     assert_eq!((rung[0].to.len(), rung[0].rings.as_secs(), rung[0].relays.len()), (2, 30, 1));
+    assert_eq!((rung[0].dialect, rung[1].dialect), (Some(Dialect::Wrapped), None));
     assert_eq!((rung[1].to.len(), rung[1].rings.as_secs(), rung[1].relays.len()), (1, 60, 0));
 
     assert_eq!(call("garden", format!(r#"{{"to":["{}"]}}"#, npub(3))).await.status, 404);
@@ -374,6 +382,7 @@ async fn the_api_lets_a_line_call() {
         format!(r#"{{"to":["{}"],"{nsec}":1}}"#, npub(3)),
         format!(r#"{{"to":["{}"],"for":"1h"}}"#, npub(3)),
         format!(r#"{{"to":["{}"],"relays":["http://r.example"]}}"#, npub(3)),
+        format!(r#"{{"to":["{}"],"dialect":"latin"}}"#, npub(3)),
     ] {
         let answer = call("driveway", bad.clone()).await;
         assert_eq!(answer.status, 400, "{bad}");

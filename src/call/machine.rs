@@ -5,7 +5,7 @@ mod renegotiation;
 mod timing;
 
 use self::calling::{Calling, Ringing};
-pub use self::calling::{LONGEST_CALLING, SHORTEST_CALLING};
+pub use self::calling::{LONGEST_CALLING, RingPlan, SHORTEST_CALLING};
 pub use self::renegotiation::Upkeep;
 pub use self::timing::Timing;
 use super::servers::servers_named;

@@ -14,7 +14,8 @@ pub use access::{Access, AccessDecision, AccessPolicy, Followed, Grounds, Listed
 pub use end::{EndReason, Origin, refusal};
 pub use limits::{Admission, LimitReached, Limits};
 pub use machine::{
-    Action, Call, Direction, Input, LONGEST_CALLING, Milestones, Report, SHORTEST_CALLING, State, Timing, Upkeep,
+    Action, Call, Direction, Input, LONGEST_CALLING, Milestones, Report, RingPlan, SHORTEST_CALLING, State, Timing,
+    Upkeep,
 };
 
 /// Milliseconds since the Unix epoch, from a clock that does not go backwards within a process.

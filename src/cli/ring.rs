@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::api::{Api, AskError};
 use super::arguments::{self, ConfigArg};
+use super::call::DialectArg;
 use super::text::say;
 use super::{Exit, Failure, Outcome};
 use crate::config;
@@ -30,6 +31,9 @@ pub struct RingArgs {
     /// A relay where they are reached, beside the gateway's own; may be given several times
     #[arg(long = "relay", value_name = "URL")]
     pub relays: Vec<String>,
+    /// How the call travels: wrapped hides from relays who calls. Without it wrapped, and plain too when nobody answers
+    #[arg(long, value_enum)]
+    pub dialect: Option<DialectArg>,
     #[command(flatten)]
     pub config: ConfigArg,
     /// Prints JSON
@@ -142,7 +146,11 @@ pub(super) fn ring(args: &RingArgs) -> Outcome {
         return Err(Failure::words(Exit::Config, "the running gateway is asked over its API: set http.listen"));
     };
     let to: Vec<String> = keys.iter().map(|key| key.to_bech32().unwrap_or_else(|never| match never {})).collect();
-    let body = serde_json::json!({ "to": to, "for": args.time, "relays": relays });
+    let dialect = args.dialect.map(|dialect| match dialect {
+        DialectArg::Plain => "plain",
+        DialectArg::Wrapped => "wrapped",
+    });
+    let body = serde_json::json!({ "to": to, "for": args.time, "relays": relays, "dialect": dialect });
     let api = Api::of(http, ANSWERS_WITHIN);
     let enough = interrupted()?;
     let Rung { calls } = api.post(&format!("/api/lines/{}/ring", args.line), &body)?;

@@ -11,6 +11,7 @@ use super::supervisor::Ask;
 use super::view::RungView;
 use crate::call::{LONGEST_CALLING, LimitReached, SHORTEST_CALLING};
 use crate::media::{CallId, LineName};
+use crate::protocol::Dialect;
 
 /// How many are rung by one request: a household. Each costs a peer, and an offer a relay's time.
 pub const MAX_RUNG: usize = 8;
@@ -31,6 +32,8 @@ pub struct Ring {
     pub rings: Duration,
     /// Where they are reached, beside the gateway's own relays.
     pub relays: Vec<RelayUrl>,
+    /// In this dialect alone; without one wrapped, and after a moment plain too.
+    pub dialect: Option<Dialect>,
 }
 
 /// Why nobody is rung.

@@ -13,6 +13,7 @@ use crate::config::{parse_public_key, parse_relay, parse_ring_time};
 use crate::gateway::view::RungView;
 use crate::gateway::{DEFAULT_RINGS, Ring, RingError};
 use crate::media::LineName;
+use crate::protocol::Dialect;
 
 /// What is asked. An unknown field is a mistake: what was meant by it would not happen.
 #[derive(Debug, Deserialize)]
@@ -23,10 +24,17 @@ struct Asked {
     time: Option<String>,
     #[serde(default)]
     relays: Vec<String>,
+    dialect: Option<Spoken>,
 }
 
-const FORM: &str =
-    r#"the body must be JSON such as {"to":["npub1..."],"for":"60s","relays":["wss://..."]}; only "to" must be there"#;
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Spoken {
+    Plain,
+    Wrapped,
+}
+
+const FORM: &str = r#"the body must be JSON such as {"to":["npub1..."],"for":"60s","relays":["wss://..."],"dialect":"wrapped"}; only "to" must be there"#;
 
 #[derive(Serialize)]
 struct Calls {
@@ -54,7 +62,11 @@ fn read(name: String, body: &[u8]) -> Result<Ring, String> {
     let relays = relays.collect::<Result<_, _>>().map_err(|problem| format!("relays: {problem}"))?;
     let rings = asked.time.as_deref().map_or(Ok(DEFAULT_RINGS), parse_ring_time);
     let rings = rings.map_err(|problem| format!("for: {problem}"))?;
-    Ok(Ring { line: LineName(name), to, rings, relays })
+    let dialect = asked.dialect.map(|spoken| match spoken {
+        Spoken::Plain => Dialect::Plain,
+        Spoken::Wrapped => Dialect::Wrapped,
+    });
+    Ok(Ring { line: LineName(name), to, rings, relays, dialect })
 }
 
 fn status(error: RingError) -> StatusCode {

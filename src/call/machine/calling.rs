@@ -29,11 +29,28 @@ const WORDS: u64 = 2_000;
 /// more.
 const TOLD_ELSEWHERE: u8 = 8;
 
+/// Whom a line calls, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RingPlan {
+    pub line: PublicKey,
+    pub callee: PublicKey,
+    /// A name that no call had before.
+    pub session: SessionId,
+    /// What the line calls itself.
+    pub name: Option<String>,
+    /// For how long it rings once the offer is out, in milliseconds: within [`SHORTEST_CALLING`] and [`LONGEST_CALLING`].
+    pub rings: u64,
+    /// In this dialect alone; without one wrapped, and after a moment plain too.
+    pub dialect: Option<Dialect>,
+}
+
 /// What a call has that the line makes.
 #[derive(Debug)]
 pub(super) struct Calling {
     /// What the line calls itself.
     name: Option<String>,
+    /// Whether the offer goes out in the other dialect too when nobody answers.
+    falls_back: bool,
     /// For how long it rings.
     rings: u64,
     /// In which dialects the call was spoken of so far.
@@ -115,28 +132,21 @@ impl Calling {
 }
 
 impl Call {
-    /// A call that a line makes, in a session of this name: it rings for `rings` milliseconds once the offer is out, within
-    /// [`SHORTEST_CALLING`] and [`LONGEST_CALLING`]. `name` is what the line calls itself.
-    pub fn calling(
-        now: Millis,
-        line: PublicKey,
-        callee: PublicKey,
-        session: SessionId,
-        name: Option<String>,
-        rings: u64,
-        timing: Timing,
-    ) -> (Self, Vec<Action>) {
+    /// A call that a line makes.
+    pub fn calling(now: Millis, plan: RingPlan, timing: Timing) -> (Self, Vec<Action>) {
+        let RingPlan { line, callee, session, name, rings, dialect } = plan;
         let dialog = Dialog {
             line,
             other: callee,
             session,
             call_type: CallType::Video,
             cipher: Cipher::Nip44,
-            dialect: Dialect::Wrapped,
+            dialect: dialect.unwrap_or(Dialect::Wrapped),
         };
         let mut call = Self::begun(now, dialog, timing);
         call.calling = Some(Calling {
             name,
+            falls_back: dialect.is_none(),
             rings: rings.clamp(SHORTEST_CALLING, LONGEST_CALLING),
             said: Vec::new(),
             taken: false,
@@ -167,7 +177,7 @@ impl Call {
             self.rings_until = now.plus(calling.rings);
             let ringing = Ringing { sdp, since: now, again: Some(now.plus(WRAPPED_ALONE)), refused: None };
             self.phase = Phase::Ringing(Box::new(ringing));
-            self.say_offer(Dialect::Wrapped, out);
+            self.say_offer(self.dialog.dialect, out);
         }
     }
 
@@ -210,8 +220,11 @@ impl Call {
         let next = now.plus(SAID_AGAIN);
         ringing.again = (next < self.rings_until).then_some(next);
         if ringing.refused.is_none() {
-            self.say_offer(Dialect::Wrapped, out);
-            self.say_offer(Dialect::Plain, out);
+            let first = self.dialog.dialect;
+            self.say_offer(first, out);
+            if self.calling.as_ref().is_some_and(|calling| calling.falls_back) {
+                self.say_offer(Dialect::Plain, out);
+            }
         }
     }
 

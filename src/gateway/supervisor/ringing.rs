@@ -13,7 +13,7 @@ use super::super::race::{Entrant, race};
 use super::super::ring::{MAX_RING_RELAYS, MAX_RUNG, Ring, RingError, Rung};
 use super::super::session::session;
 use super::{Session, Supervisor};
-use crate::call::Call;
+use crate::call::{Call, RingPlan};
 use crate::media::CallId;
 use crate::protocol::Offer;
 
@@ -63,8 +63,15 @@ impl Supervisor {
         let clock = Clock::start();
         let name = Offer::fit_name(&ring.line.0);
         let key = CallKey { caller: callee, line: line_key, session: new_session() };
-        let (call, first) =
-            Call::calling(clock.now(), line_key, callee, key.session.clone(), name, millis(ring.rings), self.timing);
+        let plan = RingPlan {
+            line: line_key,
+            callee,
+            session: key.session.clone(),
+            name,
+            rings: millis(ring.rings),
+            dialect: ring.dialect,
+        };
+        let (call, first) = Call::calling(clock.now(), plan, self.timing);
         self.around.facts.record(&Fact::Calling { call: id, line: &ring.line, to: &callee });
         let (handle, session) = session(id, ring.line.clone(), call, clock, self.around.clone());
         // Whoever asked for it may look at once.

@@ -36,8 +36,12 @@ fn said_in(dialect: Dialect, body: Body) -> Input {
 }
 
 pub(super) fn begin(rings: u64) -> (Call, Vec<Action>) {
-    let session = "s".parse().unwrap();
-    Call::calling(START, key(LINE), key(CALLEE), session, Some("door".into()), rings, TIMING)
+    begin_in(None, rings)
+}
+
+fn begin_in(dialect: Option<Dialect>, rings: u64) -> (Call, Vec<Action>) {
+    let (line, callee, session) = (key(LINE), key(CALLEE), "s".parse().unwrap());
+    Call::calling(START, RingPlan { line, callee, session, name: Some("door".into()), rings, dialect }, TIMING)
 }
 
 /// A call that rings.
@@ -273,4 +277,23 @@ fn where_more_ways_are_found_the_offer_goes_there_at_once_and_that_once() {
     assert_eq!(call.handle(START.plus(2), Input::MoreWays), []);
     let mut early = begin(RINGS).0;
     assert_eq!(early.handle(START, Input::MoreWays), [], "the offer will go there anyway");
+}
+
+#[test]
+fn in_one_dialect_alone_the_other_is_never_spoken() {
+    for dialect in [Dialect::Plain, Dialect::Wrapped] {
+        let (mut call, _) = begin_in(Some(dialect), RINGS);
+        let mut actions = call.handle(START, Input::SourceReady(picture()));
+        actions.extend(call.handle(START, Input::OfferReady(offered())));
+        while let Some(deadline) = call.deadline() {
+            actions.extend(call.handle(deadline, Input::Tick));
+        }
+        let said = actions.iter().filter_map(|action| match action {
+            Action::SendIn(dialect, _) => Some(*dialect),
+            _ => None,
+        });
+        let said: Vec<Dialect> = said.collect();
+        assert!(said.len() > 5 && said.iter().all(|said| *said == dialect), "{said:?}");
+        assert!(Dialect::Plain != dialect || !call.spoke(Dialect::Wrapped));
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::super::tests::*;
-use super::super::{Action, Call, EndReason, Input, State};
+use super::super::{Action, Call, EndReason, Input, RingPlan, State};
 use super::*;
 use crate::protocol::SignalKind;
 
@@ -55,8 +55,9 @@ fn live() -> (Call, Millis) {
 
 /// A live call of a line that called.
 fn live_caller() -> (Call, Millis) {
-    let session = "s".parse().unwrap();
-    let (mut call, _) = Call::calling(START, key(LINE), key(CALLER), session, None, 60_000, TIMING);
+    let (line, callee, session) = (key(LINE), key(CALLER), "s".parse().unwrap());
+    let plan = RingPlan { line, callee, session, name: None, rings: 60_000, dialect: None };
+    let (mut call, _) = Call::calling(START, plan, TIMING);
     call.handle(START, Input::SourceReady(picture()));
     call.handle(START, Input::OfferReady(GOOD_SDP.replace("recvonly", "sendonly")));
     call.handle(START, answers(Answer::accepting(GOOD_SDP.replace("actpass", "active"), 0)));
