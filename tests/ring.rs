@@ -152,6 +152,17 @@ async fn a_line_rings_both_devices_of_a_person_and_the_one_that_answers_shows_th
     assert_eq!(ring.outcome().await, (0, vec!["answered".to_owned()]));
     assert_eq!(house.ask("/api/calls").await["calls"][0]["state"], "live");
 
+    // When the device's network changes, it restarts ICE as in any call, and the picture goes on
+    desk.page.js("dispatchEvent(new Event('online'))").await;
+    house.daemon.logged(|record| field(record, "by") == "other_side");
+    let before = desk.page.decoded_frames().await;
+    desk.page
+        .wait_for_js(&format!(
+            "document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames > {before} + 15"
+        ))
+        .await;
+    assert_eq!(desk.page.js("callgate.state").await, "live");
+
     // When the person hangs up, the call is in the log as one that the line made
     desk.page.click("#hangup").await;
     house.call_ended("callee_left");
