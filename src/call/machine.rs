@@ -368,7 +368,9 @@ impl Call {
 
     /// Whether something was said in this dialect, as far as it matters once the call is over.
     pub fn spoke(&self, dialect: Dialect) -> bool {
-        self.dialog.dialect == dialect || self.calling.as_ref().is_some_and(|calling| calling.spoke(dialect))
+        // Having gone over to the other one, it has spoken in both.
+        let both = self.other_dialect == Some(self.dialog.dialect);
+        both || self.dialog.dialect == dialect || self.calling.as_ref().is_some_and(|calling| calling.spoke(dialect))
     }
 
     /// Which side called.

@@ -217,8 +217,10 @@ fn an_answer_that_is_not_heard_is_said_in_the_dialect_that_the_offer_came_in_aga
     // Said already: at once, and once.
     let (mut call, now) = call_in(State::Connecting);
     assert_eq!(call.handle(now, Input::OfferAgain(Dialect::Plain)), [], "the same dialect");
+    assert!(!call.spoke(Dialect::Wrapped));
     assert!(again(&call.handle(now, Input::OfferAgain(Dialect::Wrapped))));
     assert_eq!(dialect(&call), Dialect::Wrapped);
+    assert!(call.spoke(Dialect::Plain) && call.spoke(Dialect::Wrapped), "relays may still hold what was said plain");
     for other in [Dialect::Plain, Dialect::Wrapped] {
         assert_eq!(call.handle(now, Input::OfferAgain(other)), []);
     }
