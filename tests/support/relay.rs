@@ -353,8 +353,14 @@ async fn client(tcp: TcpStream, shared: &Arc<Shared>) {
     loop {
         tokio::select! {
             said = outgoing.recv(), if next.is_none() => match said {
-                Some(said) => next = Some(said),
-                None => return,
+                Some((at, said)) if at > Instant::now() => next = Some((at, said)),
+                // Without a timer, which would take a millisecond for each of a flood.
+                Some((_, Out::Say(message))) => {
+                    if socket.send(Message::text(message.to_string())).await.is_err() {
+                        return;
+                    }
+                }
+                Some((_, Out::HangUp)) | None => return,
             },
             () = tokio::time::sleep_until(next.as_ref().map_or_else(Instant::now, |(at, _)| *at)), if next.is_some() => {
                 match next.take() {
