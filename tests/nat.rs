@@ -6,43 +6,16 @@
 
 #[allow(dead_code)]
 mod support {
+    pub mod afar;
     pub mod daemon;
     pub mod netns;
 }
 
-use std::fmt::Write as _;
 use std::process::Command;
 
-use nostr::RelayUrl;
-use support::daemon::{Daemon, field};
+use support::afar::Gateway;
+use support::daemon::Daemon;
 use support::netns::{Nat, Net, SERVER, Space, TURN_PASSWORD, TURN_USER};
-
-/// The gateway in its network, with one line that anyone may call.
-struct Gateway {
-    daemon: Daemon,
-    npub: String,
-    relay: RelayUrl,
-    _folder: tempfile::TempDir,
-}
-
-impl Gateway {
-    /// `ice` is what stands in `[ice]`.
-    fn run(host: &Space, relay: RelayUrl, ice: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("turn.secret"), TURN_PASSWORD).unwrap();
-        let file = folder.path().join("callgate.toml");
-        let mut configuration = format!("data_dir = \"data\"\n[nostr]\nrelays = [\"{relay}\"]\n");
-        write!(configuration, "[access]\nallow = [\"*\"]\n[ice]\n{ice}\n").unwrap();
-        configuration +=
-            "[[line]]\nname = \"door\"\nplay = \"test://?width=160&height=90&fps=15&bitrate=100&keyframe=1\"\n";
-        std::fs::write(&file, configuration).unwrap();
-        let callgate = host.command(env!("CARGO_BIN_EXE_callgate"));
-        let daemon = Daemon::spawn(callgate, &["run", "-c", file.to_str().unwrap()]);
-        let npub = daemon.npub("door");
-        daemon.logged(|record| field(record, "message") == "relay connected");
-        Self { daemon, npub, relay, _folder: folder }
-    }
-}
 
 /// A call's end, as `callgate call` tells it.
 struct Called {
@@ -107,17 +80,49 @@ fn hosts_without_ipv4_call_each_other() {
     report("IPv6 only", &called);
 }
 
+/// What stands in `[ice]` for a TURN server.
+fn with_turn(url: &str) -> String {
+    format!("turn = [{{ url = \"{url}\", username = \"{TURN_USER}\", credential_file = \"turn.secret\" }}]")
+}
+
 #[test]
 fn two_symmetric_routers_are_passed_over_turn() {
     let net = Net::new();
     let (relay, _turn) = (net.relay(), net.turn());
     let (home, away) = (net.behind(Nat::Symmetric), net.behind(Nat::Symmetric));
     let turn = format!("turn:{SERVER}");
-    let ours =
-        format!("turn = [{{ url = \"{turn}\", username = \"{TURN_USER}\", credential_file = \"turn.secret\" }}]");
-    let gateway = Gateway::run(&home.host, relay.url(), &ours);
+    let gateway = Gateway::run(&home.host, relay.url(), &with_turn(&turn));
 
     let called = call(&away.host, &gateway, &["--turn", &turn, "--turn-user", TURN_USER]);
 
     report("symmetric NAT on both sides, TURN", &called);
+}
+
+#[test]
+fn routers_that_let_no_udp_through_are_passed_over_turn_by_tcp() {
+    let net = Net::new();
+    let (relay, _turn) = (net.relay(), net.turn());
+    let (home, away) = (net.behind(Nat::Masquerade), net.behind(Nat::Masquerade));
+    home.drop_udp();
+    away.drop_udp();
+    let turn = format!("turn:{SERVER}?transport=tcp");
+    let gateway = Gateway::run(&home.host, relay.url(), &with_turn(&turn));
+
+    let called = call(&away.host, &gateway, &["--turn", &turn, "--turn-user", TURN_USER]);
+
+    report("no UDP on either side, TURN over TCP", &called);
+}
+
+#[test]
+fn a_caller_without_udp_reaches_a_line_that_has_it_over_its_own_turn_server() {
+    let net = Net::new();
+    let (relay, _turn) = (net.relay(), net.turn());
+    let (home, away) = (net.behind(Nat::Masquerade), net.behind(Nat::Masquerade));
+    away.drop_udp();
+    let gateway = Gateway::run(&home.host, relay.url(), &format!("stun = [\"stun:{SERVER}\"]"));
+
+    let turn = format!("turn:{SERVER}?transport=tcp");
+    let called = call(&away.host, &gateway, &["--turn", &turn, "--turn-user", TURN_USER]);
+
+    report("no UDP at the caller, its TURN over TCP", &called);
 }
