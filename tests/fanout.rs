@@ -228,7 +228,7 @@ async fn what_the_caller_sends_is_received_decrypted_and_counted_also_when_signa
     let relay = TestRelay::start(Behaviour::Honest).await;
     let gate = Gate::run(&relay.url(), &[("picture", "test://?width=320&height=180&fps=10")], "");
 
-    let call = gate.call(0, &["--send", "--alg", "NIP-04"]);
+    let call = gate.call(0, &["--send", "--alg", "NIP-04", "--dialect", "plain"]);
     let session = told(&call, "ringing")["session"].as_str().unwrap().to_owned();
     told(&call, "first_frame");
     let mut lines = 0;
