@@ -12,7 +12,7 @@ mod support {
 use std::time::Instant;
 
 use callgate::gateway::DialEnd;
-use callgate::protocol::EndWord;
+use callgate::protocol::{Dialect, EndWord};
 use support::daemon::field;
 use support::gate::{Camera, Gate, Watcher, assert_a_run, sent, told};
 use support::relay::{Behaviour, TestRelay};
@@ -86,9 +86,12 @@ async fn a_call_goes_on_without_the_relay_and_a_new_one_works_when_it_is_back() 
 async fn sigterm_hangs_up_every_call_politely_and_ends_with_0() {
     let relay = TestRelay::start(Behaviour::Honest).await;
     let gate = Gate::run(&relay.url(), &[("picture", PATTERN)], "");
-    let mut watchers = [Watcher::call(&gate, 0).await, Watcher::call(&gate, 0).await, Watcher::call(&gate, 0).await];
-    for watcher in &mut watchers {
+    let mut watchers = Vec::new();
+    for _ in 0..3 {
+        // Plain, so that the relay can tell what comes.
+        let mut watcher = Watcher::call_in(Some(Dialect::Plain), &gate, 0).await;
         watcher.picture().await;
+        watchers.push(watcher);
     }
 
     let (code, log) = gate.terminate();

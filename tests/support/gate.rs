@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use callgate::gateway::{DialEnd, DialEvent, DialSettings, Dialled, dial};
 use callgate::media::caller::{AccessUnit, CallerSettings, CallerStats};
-use callgate::protocol::Cipher;
+use callgate::protocol::{Cipher, Dialect};
 use gst::prelude::*;
 use nostr::{Keys, PublicKey, RelayUrl, ToBech32 as _};
 use sha2::{Digest as _, Sha256};
@@ -206,6 +206,11 @@ pub struct Watcher {
 
 impl Watcher {
     pub async fn call(gate: &Gate, line: usize) -> Self {
+        Self::call_in(None, gate, line).await
+    }
+
+    /// Calls in this dialect alone, if one is given.
+    pub async fn call_in(dialect: Option<Dialect>, gate: &Gate, line: usize) -> Self {
         let (units, arriving) = mpsc::channel(4096);
         let keys = Keys::generate();
         let settings = DialSettings {
@@ -213,7 +218,7 @@ impl Watcher {
             to: gate.key(line),
             relays: vec![gate.relay.clone()],
             cipher: Cipher::Nip44,
-            dialect: None,
+            dialect,
             rings: PATIENCE,
             shared: Vec::new(),
             media: CallerSettings { video: true, audio: true, units: Some(units), ..CallerSettings::default() },
