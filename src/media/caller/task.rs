@@ -149,7 +149,7 @@ impl Calling {
                 Ok(()) = self.arrived.changed() => self.tell_arrival().await,
                 Some(command) = commands.recv() => self.obey(command).await?,
                 Some(line) = connection.candidates.recv() => self.tell_late(&line).await,
-                _ = tick.tick() => self.ticked().await,
+                _ = tick.tick() => self.ticked().await?,
             }
         }
     }
@@ -234,11 +234,12 @@ impl Calling {
         }
     }
 
-    async fn ticked(&mut self) {
-        let Some(path) = &mut self.path else { return };
+    async fn ticked(&mut self) -> Result<(), PeerError> {
+        let Some(path) = &mut self.path else { return Ok(()) };
         match path.look(&self.negotiation.connection) {
             Some(Turn::Lost) => drop(self.events.send(CallerEvent::PathLost).await),
             Some(Turn::Found) => drop(self.events.send(CallerEvent::PathFound).await),
+            Some(Turn::Gone) => return Err(PeerError::ConsentLost),
             None => {}
         }
         let (before, last) = self.last;
@@ -246,6 +247,7 @@ impl Calling {
         self.last = (Instant::now(), stats);
         // Statistics that find no room are superseded by the next.
         let _ = self.events.try_send(CallerEvent::Stats(stats));
+        Ok(())
     }
 
     fn stats(&self, since: Duration, last: CallerStats) -> CallerStats {

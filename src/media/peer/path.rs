@@ -15,6 +15,8 @@ const ALIVE: Duration = Duration::from_secs(2);
 pub(in crate::media) enum Turn {
     Lost,
     Found,
+    /// Nothing ever came, and ICE has given up, which takes it longer than whoever is lost is waited for.
+    Gone,
 }
 
 /// The path of a connection that is secured.
@@ -41,9 +43,8 @@ impl Path {
 
     fn judge(&mut self, silence: Option<Duration>, ice: Ice) -> Option<Turn> {
         let lost = match (silence, ice) {
-            (None, Ice::Failed) => true,
-            (None, Ice::Connected) => false,
-            (None, Ice::Pending) => self.lost,
+            (None, Ice::Failed) => return Some(Turn::Gone),
+            (None, _) => false,
             (Some(silence), Ice::Failed) => silence > ALIVE,
             (Some(silence), _) if self.lost => silence > ALIVE,
             (Some(silence), _) => silence > SILENCE,
@@ -86,7 +87,7 @@ mod tests {
 
     #[test]
     fn of_who_never_sent_anything_ice_alone_tells() {
-        let seen = [(None, Ice::Connected), (None, Ice::Failed), (None, Ice::Pending), (None, Ice::Connected)];
-        assert_eq!(turns(&seen), [None, Some(Turn::Lost), None, Some(Turn::Found)]);
+        let seen = [(None, Ice::Connected), (None, Ice::Pending), (None, Ice::Failed)];
+        assert_eq!(turns(&seen), [None, None, Some(Turn::Gone)]);
     }
 }

@@ -145,7 +145,7 @@ impl Running {
                     self.negotiation.add_candidate(&candidate);
                 }
                 Some(line) = connection.candidates.recv() => self.tell_late(&line).await,
-                _ = tick.tick() => self.ticked().await,
+                _ = tick.tick() => self.ticked().await?,
             }
         }
     }
@@ -259,12 +259,13 @@ impl Running {
         let _ = self.events.send(event).await;
     }
 
-    async fn ticked(&mut self) {
-        let Some(secured) = &mut self.secured else { return };
+    async fn ticked(&mut self) -> Result<(), PeerError> {
+        let Some(secured) = &mut self.secured else { return Ok(()) };
         let call = self.call;
         match secured.path.look(&self.negotiation.connection) {
             Some(Turn::Lost) => drop(self.events.send(Event::PathLost { call }).await),
             Some(Turn::Found) => drop(self.events.send(Event::PathFound { call }).await),
+            Some(Turn::Gone) => return Err(PeerError::ConsentLost),
             None => {}
         }
         if let Some(secured) = &self.secured {
@@ -272,6 +273,7 @@ impl Running {
             // Statistics that find no room are superseded by the next.
             let _ = self.events.try_send(Event::Stats { call, stats });
         }
+        Ok(())
     }
 
     fn stats(&self, secured: &Secured) -> PeerStats {
