@@ -107,8 +107,8 @@ pub(super) struct Session {
     race: Option<Entrant>,
     stats: PeerStats,
     teardown: Option<media::Teardown>,
-    /// Why the call ended, once it has.
-    ended: Option<&'static str>,
+    /// What happened, once the call is over.
+    ended: Option<Box<Report>>,
 }
 
 /// Makes a session for a call whose machine goes by `clock`; [`Session::run`] is its task.
@@ -166,8 +166,8 @@ impl Session {
         Self { race: Some(race), ..self }
     }
 
-    /// Runs the call to its end, from the machine's first actions on.
-    pub(super) async fn run(mut self, first: Vec<Action>) {
+    /// Runs the call to its end, from the machine's first actions on; what happened, if it could be brought to one.
+    pub(super) async fn run(mut self, first: Vec<Action>) -> Option<Box<Report>> {
         // A panic is a fault of ours and no reason to leave the caller without a word, media running and the log without the call. Each
         // input is taken whole or not at all, so the machine can still end the call; if it cannot, the supervisor frees the media.
         if AssertUnwindSafe(self.carry_on(first)).catch_unwind().await.is_err() {
@@ -175,6 +175,7 @@ impl Session {
             let last = self.call.handle(self.clock.now(), Input::HangUp(fault));
             self.carry_on(last).await;
         }
+        self.ended
     }
 
     async fn carry_on(&mut self, first: Vec<Action>) {
@@ -312,7 +313,7 @@ impl Session {
                 Action::CloseMedia => self.around.media.send(media::Command::Close { call }).await,
                 Action::Send(body) => self.send(self.call.dialog().dialect, body),
                 Action::SendIn(dialect, body) => self.send(dialect, body),
-                Action::Report(report) => self.report(&report).await,
+                Action::Report(report) => self.report(report).await,
             }
         }
     }
@@ -366,16 +367,16 @@ impl Session {
 
     /// Lets it be seen from outside.
     pub(super) fn show(&self) {
-        self.around.board.show_call(self.id, call_view(self.id, &self.line, &self.call, &self.stats, self.ended));
+        let ended = self.ended.as_ref().map(|report| report.reason.word());
+        self.around.board.show_call(self.id, call_view(self.id, &self.line, &self.call, &self.stats, ended));
     }
 
-    async fn report(&mut self, report: &Report) {
-        self.ended = Some(report.reason.word());
+    async fn report(&mut self, report: Box<Report>) {
         // Of wrapped events relays keep nothing.
         if self.call.spoke(Dialect::Plain) {
             self.around.signaling.purge(&report.line, report.session.clone());
         }
-        let mut record = call_record(&self.line, report, &self.stats, self.teardown);
+        let mut record = call_record(&self.line, &report, &self.stats, self.teardown);
         record.ignored = record.ignored.saturating_add(self.foreign.load(Ordering::Relaxed));
         let store = self.around.store.clone();
         // A slow disk must not hold up other calls.
@@ -384,8 +385,7 @@ impl Session {
             Ok(Err(error)) => self.around.facts.record(&Fact::NotStored { call: self.id, error: &error }),
             Err(error) => self.around.facts.record(&Fact::NotStored { call: self.id, error: &error }),
         }
-        // Last: whoever reads of it finds the call in the store.
-        self.around.facts.record(&Fact::CallEnded { call: self.id, line: &self.line, report });
+        self.ended = Some(report);
     }
 }
 

@@ -17,7 +17,8 @@ use super::parking::{CallKey, NoPlace, Parking};
 use super::ring::{Ring, RingError, Rung};
 use super::session::{SessionHandle, Surroundings, Told, session};
 use crate::call::{
-    self, AccessDecision, AccessPolicy, Admission, Call, EndReason, Followed, Grounds, Limits, Millis, Refuse, Timing,
+    self, AccessDecision, AccessPolicy, Admission, Call, EndReason, Followed, Grounds, Limits, Millis, Refuse, Report,
+    Timing,
 };
 use crate::media::{self, CallId, LineName};
 use crate::protocol::{self, Body, Envelope, Freshness, Offer, Signal, SignalKind};
@@ -62,7 +63,7 @@ pub(super) struct Supervisor {
     around: Surroundings,
     sessions: HashMap<CallId, Session>,
     ids: HashMap<CallKey, CallId>,
-    running: JoinSet<()>,
+    running: JoinSet<Option<Box<Report>>>,
     tasks: HashMap<tokio::task::Id, CallId>,
     parking: Parking,
     /// The calls that are over.
@@ -360,22 +361,30 @@ impl Supervisor {
         true
     }
 
-    async fn session_ended(&mut self, ended: Result<(tokio::task::Id, ()), JoinError>) {
+    async fn session_ended(&mut self, ended: Result<(tokio::task::Id, Option<Box<Report>>), JoinError>) {
         let task = match &ended {
-            Ok((task, ())) => *task,
+            Ok((task, _)) => *task,
             Err(error) => error.id(),
         };
         let Some(id) = self.tasks.remove(&task) else { return };
-        if let Err(error) = ended {
-            // It could not even end its call: its media must not stay behind, and nobody else's call is touched.
-            tracing::error!(call = %id, %error, "a session's task failed");
-            self.around.media.send(media::Command::Close { call: id }).await;
-        }
-        if let Some(Session { key, .. }) = self.sessions.remove(&id) {
-            self.ids.remove(&key);
-            self.admission.ended(&key.caller);
-            self.around.board.end_call(id);
-            self.ended.insert(key);
+        let report = match ended {
+            Ok((_, report)) => report,
+            Err(error) => {
+                // It could not even end its call: its media must not stay behind, and nobody else's call is touched.
+                tracing::error!(call = %id, %error, "a session's task failed");
+                self.around.media.send(media::Command::Close { call: id }).await;
+                None
+            }
+        };
+        let Some(Session { key, .. }) = self.sessions.remove(&id) else { return };
+        self.ids.remove(&key);
+        self.admission.ended(&key.caller);
+        self.around.board.end_call(id);
+        let line = self.lines.get(&key.line).map(|line| &line.name);
+        self.ended.insert(key);
+        // Told last: for whoever reads of it the call is in the store, its place is free, and its session begins no other.
+        if let (Some(report), Some(line)) = (&report, line) {
+            self.around.facts.record(&Fact::CallEnded { call: id, line, report });
         }
     }
 
