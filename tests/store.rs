@@ -24,14 +24,15 @@ fn a_handled_event_stays_handled_across_a_restart() {
     let event = EventId::from_byte_array([7; 32]);
     {
         let store = Store::open(folder.path()).unwrap();
-        assert!(store.first_sight(&event, 1_700_000_000));
-        assert!(!store.first_sight(&event, 1_700_000_000));
+        assert!(!store.knows(&event));
+        store.remember(&[(event, 1_700_000_000)]);
+        assert!(store.knows(&event));
     }
 
     let store = Store::open(folder.path()).unwrap();
 
-    assert!(!store.first_sight(&event, 1_700_000_100));
-    assert!(store.first_sight(&EventId::from_byte_array([8; 32]), 1_700_000_100));
+    assert!(store.knows(&event));
+    assert!(!store.knows(&EventId::from_byte_array([8; 32])));
 }
 
 #[test]
@@ -102,7 +103,7 @@ fn when_the_newest_event_was_seen_is_remembered() {
     let store = Store::in_memory().unwrap();
     assert_eq!(store.newest_sight(), None);
     for (number, at) in [(1, 1_700_000_000), (2, 1_700_000_100), (3, 1_700_000_050)] {
-        assert!(store.first_sight(&EventId::from_byte_array([number; 32]), at));
+        store.remember(&[(EventId::from_byte_array([number; 32]), at)]);
     }
     assert_eq!(store.newest_sight(), Some(1_700_000_100));
 }

@@ -240,7 +240,9 @@ fn print_times(answers: &[f64], joins: &[Join]) {
     let row = |what: &str, mut values: Vec<f64>, target: &str| {
         values.sort_by(f64::total_cmp);
         let (median, worst) = (values.get(values.len() / 2), values.last());
-        let text = |value: Option<&f64>| value.map_or("-".to_owned(), |value| format!("{:.0} ms", value.round() + 0.0));
+        let text = |value: Option<&f64>| {
+            value.map_or("-".to_owned(), |value| format!("{:.1$} ms", value + 0.0, usize::from(*value < 10.0)))
+        };
         println!("| {what} | {} | {} | {target} |", text(median), text(worst));
     };
     let (first, later) = answers.split_at(1.min(answers.len()));

@@ -52,7 +52,7 @@ use crate::store::{Store, StoreError};
 /// How many questions to the supervisor wait at once: they come from people.
 const ASKS: usize = 16;
 
-/// How long a shutdown waits for relays to take the last `call_end`s: a relay that is up answers within a round trip, and paced
+/// How long a shutdown waits for the disk, and for relays to take the last `call_end`s: a relay that is up answers within a round trip, and paced
 /// events of one line are 150 ms apart.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -277,5 +277,8 @@ impl Running {
         }
         self.signaling.shut_down();
         self.media.shutdown().await;
+        if tokio::time::timeout(FAREWELL, self.signaling.remembered()).await.is_err() {
+            tracing::warn!("left before the last events were written down: the disk is too slow");
+        }
     }
 }

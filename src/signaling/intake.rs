@@ -18,6 +18,8 @@ use crate::protocol::{Container, Envelope, MAX_WRAP_BYTES, Reject, SignalKind, W
 const FRAMING: usize = 256;
 /// Event ids remembered in memory, to drop most copies before their signature is verified.
 const RECENT: usize = 8192;
+/// Events that were taken and are not written down yet. When it is full the next one waits for the disk.
+const UNWRITTEN: usize = 1024;
 /// Events between the wires and the verification. When it is full the relays' connections are not read.
 pub(super) const WAITING: usize = 64;
 
@@ -95,12 +97,20 @@ pub(super) struct Intake {
     /// To the gateway. When it is full an event is dropped and counted, and not remembered: a copy from another relay may
     /// still come through.
     pub output: mpsc::Sender<Incoming>,
+    /// Cancelled when all that was taken is written down, after the end.
+    pub written: CancellationToken,
 }
 
 impl Intake {
     /// Runs until shut down, or until the gateway stops listening.
     pub(super) async fn run(mut self, shutdown: CancellationToken) {
-        let mut at_hand = AtHand { recent: Recent::new(RECENT), budget: Budget::full(Instant::now()) };
+        let (taken, unwritten) = mpsc::channel(UNWRITTEN);
+        let (memory, written) = (Arc::clone(&self.memory), self.written.clone().drop_guard());
+        tokio::task::spawn_blocking(move || {
+            write_down(&*memory, unwritten);
+            drop(written);
+        });
+        let mut at_hand = AtHand { recent: Recent::new(RECENT), budget: Budget::full(Instant::now()), taken };
         loop {
             let raw = tokio::select! {
                 biased;
@@ -136,13 +146,16 @@ impl Intake {
         }
         let permit = self.output.try_reserve().map_err(|_| Dropped::Overflow)?;
         at_hand.recent.insert(event.id);
-        // The memory may write to a disk.
+        // The memory may read from a disk.
         let (memory, id) = (Arc::clone(&self.memory), event.id);
-        let first = tokio::task::spawn_blocking(move || memory.first_sight(&id, now)).await;
+        let known = tokio::task::spawn_blocking(move || memory.knows(&id)).await;
         // A memory that fails may not let a replay through.
-        if !first.unwrap_or(false) {
+        if known.unwrap_or(true) {
             return Err(Dropped::Duplicate);
         }
+        // Nobody waits for it to be written: a slow disk would delay every answer. Who is killed before it is, and is back within the
+        // seconds that an offer rings, answers that offer once more, to a caller who still waits for it.
+        let _ = at_hand.taken.send((id, now)).await;
         permit.send(Incoming { relay, envelope, event: Box::new(event) });
         Ok(())
     }
@@ -170,6 +183,20 @@ impl Intake {
 struct AtHand {
     recent: Recent<EventId>,
     budget: Budget,
+    taken: mpsc::Sender<(EventId, u64)>,
+}
+
+/// Writes down what was taken, as much at once as waits.
+fn write_down(memory: &dyn Memory, mut taken: mpsc::Receiver<(EventId, u64)>) {
+    while let Some(first) = taken.blocking_recv() {
+        let mut batch = vec![first];
+        while batch.len() < UNWRITTEN
+            && let Ok(next) = taken.try_recv()
+        {
+            batch.push(next);
+        }
+        memory.remember(&batch);
+    }
 }
 
 impl AtHand {

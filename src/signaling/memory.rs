@@ -29,8 +29,15 @@ impl Default for Forgetful {
 }
 
 impl Memory for Forgetful {
-    fn first_sight(&self, event: &EventId, _now: u64) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).seen.insert(*event)
+    fn knows(&self, event: &EventId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).seen.contains(event)
+    }
+
+    fn remember(&self, taken: &[(EventId, u64)]) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (event, _) in taken {
+            state.seen.insert(*event);
+        }
     }
 
     /// What is forgotten with the process has no yesterday.

@@ -66,8 +66,11 @@ const INCOMING: usize = 256;
 
 /// What signaling remembers across restarts. Implemented by the store; calls are short and may block for a disk write.
 pub trait Memory: Send + Sync + 'static {
-    /// Whether this event is seen for the first time; from then on it is not.
-    fn first_sight(&self, event: &EventId, now: u64) -> bool;
+    /// Whether this event was taken before. Answers wait for this: it must not wait for a disk that is being written.
+    fn knows(&self, event: &EventId) -> bool;
+    /// Remembers events that were taken, each with its time in unix seconds. What cannot be kept is lost: whoever asks has the last
+    /// thousands at hand.
+    fn remember(&self, taken: &[(EventId, u64)]);
     /// When the newest of the events was seen, unix seconds: from then on something may have come that nobody was there to see.
     fn newest_sight(&self) -> Option<u64>;
     /// The `created_at` of the newest event of this author and kind on this relay.
@@ -121,6 +124,7 @@ struct Inner {
     tally: Arc<counters::Tally>,
     relays: watch::Receiver<Vec<RelayStatus>>,
     stop: CancellationToken,
+    written: CancellationToken,
     _stop_on_drop: DropGuard,
 }
 
@@ -188,8 +192,15 @@ pub async fn start(settings: Settings) -> Result<(Signaling, mpsc::Receiver<Inco
 
     let keys: HashMap<PublicKey, Keys> = keys.into_iter().map(|keys| (keys.public_key(), keys)).collect();
     let (output, incoming) = mpsc::channel(INCOMING);
-    let intake =
-        intake::Intake { keys: keys.clone(), memory: Arc::clone(&memory), tally: Arc::clone(&tally), input, output };
+    let written = CancellationToken::new();
+    let intake = intake::Intake {
+        keys: keys.clone(),
+        memory: Arc::clone(&memory),
+        tally: Arc::clone(&tally),
+        input,
+        output,
+        written: written.clone(),
+    };
     tokio::spawn(intake.run(stop.clone()));
     let stopped = stop.clone();
     tokio::spawn(async move {
@@ -200,7 +211,7 @@ pub async fn start(settings: Settings) -> Result<(Signaling, mpsc::Receiver<Inco
 
     let outbox = outbox::Outbox::new(links.clone(), keys.clone(), memory, stop.clone());
     let (look_ups, _stop_on_drop) = (Semaphore::new(LOOK_UPS), stop.clone().drop_guard());
-    let inner = Inner { outbox, links, visits, keys, look_ups, tally, relays: watched, stop, _stop_on_drop };
+    let inner = Inner { outbox, links, visits, keys, look_ups, tally, relays: watched, stop, written, _stop_on_drop };
     Ok((Signaling(Arc::new(inner)), incoming))
 }
 
@@ -281,6 +292,11 @@ impl Signaling {
     /// Ends the connections. Events still waiting are not sent; their deliveries say so.
     pub fn shut_down(&self) {
         self.0.stop.cancel();
+    }
+
+    /// After [`Self::shut_down`]: waits until the memory has all events that were taken.
+    pub async fn remembered(&self) {
+        self.0.written.cancelled().await;
     }
 }
 

@@ -1,8 +1,6 @@
 //! What signaling remembers across restarts.
 
-use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::PoisonError;
 
 use nostr::{EventId, PublicKey, RelayUrl};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -18,35 +16,20 @@ const REMEMBER: u64 = 7 * 24 * 3600;
 const REMEMBER_AT_MOST: i64 = 200_000;
 /// Old events are forgotten each time that so many new ones have come.
 const FORGET_EVERY: i64 = 1024;
-/// How many events are remembered without the database.
-const FALLBACK_AT_MOST: usize = 4096;
-
-/// Events seen while the database could not take them (a full disk): a call is still answered, and still only once.
-#[derive(Debug, Default)]
-pub(super) struct Fallback(VecDeque<EventId>);
-
-impl Fallback {
-    fn first_sight(&mut self, event: &EventId) -> bool {
-        if self.0.contains(event) {
-            return false;
+fn insert(db: &mut Connection, taken: &[(EventId, u64)]) -> rusqlite::Result<()> {
+    let all = db.transaction()?;
+    for (event, at) in taken {
+        let new = all
+            .prepare_cached(
+                "INSERT INTO handled_events (event, seen_at) VALUES (?1, ?2) ON CONFLICT (event) DO NOTHING",
+            )?
+            .execute(params![event.as_bytes(), signed(*at)])?
+            == 1;
+        if new && all.last_insert_rowid() % FORGET_EVERY == 0 {
+            forget(&all, *at)?;
         }
-        if self.0.len() == FALLBACK_AT_MOST {
-            self.0.pop_front();
-        }
-        self.0.push_back(*event);
-        true
     }
-}
-
-fn insert(db: &Connection, event: &EventId, now: u64) -> rusqlite::Result<bool> {
-    let new = db
-        .prepare_cached("INSERT INTO handled_events (event, seen_at) VALUES (?1, ?2) ON CONFLICT (event) DO NOTHING")?
-        .execute(params![event.as_bytes(), signed(now)])?
-        == 1;
-    if new && db.last_insert_rowid() % FORGET_EVERY == 0 {
-        forget(db, now)?;
-    }
-    Ok(new)
+    all.commit()
 }
 
 fn forget(db: &Connection, now: u64) -> rusqlite::Result<()> {
@@ -61,15 +44,19 @@ fn warn(what: &str, error: rusqlite::Error) {
 }
 
 impl Memory for Store {
-    fn first_sight(&self, event: &EventId, now: u64) -> bool {
-        let inserted = insert(&self.db(), event, now);
-        let mut fallback = self.fallback.lock().unwrap_or_else(PoisonError::into_inner);
-        match inserted {
-            Ok(new) => new && !fallback.0.contains(event),
-            Err(error) => {
-                warn("remember an event", error);
-                fallback.first_sight(event)
-            }
+    fn knows(&self, event: &EventId) -> bool {
+        let read = |db: &Connection| {
+            db.prepare_cached("SELECT 1 FROM handled_events WHERE event = ?1")?.exists([event.as_bytes()])
+        };
+        read(&self.reader()).unwrap_or_else(|error| {
+            warn("tell whether an event was seen", error);
+            false
+        })
+    }
+
+    fn remember(&self, taken: &[(EventId, u64)]) {
+        if let Err(error) = insert(&mut self.db(), taken) {
+            warn("remember an event", error);
         }
     }
 
@@ -137,33 +124,41 @@ mod tests {
     fn old_events_are_forgotten_and_new_ones_are_not() {
         let store = Store::in_memory().unwrap();
         let weeks_later = 1_000 + REMEMBER + 1;
-        assert!(store.first_sight(&event(0), 1_000));
-        assert!(store.first_sight(&event(1), weeks_later));
+        store.remember(&[(event(0), 1_000), (event(1), weeks_later)]);
 
         forget(&store.db(), weeks_later).unwrap();
 
         assert_eq!(count(&store), 1);
-        assert!(!store.first_sight(&event(1), weeks_later));
+        assert!(store.knows(&event(1)) && !store.knows(&event(0)));
     }
 
     #[test]
     fn forgetting_happens_by_itself() {
         let store = Store::in_memory().unwrap();
-        assert!(store.first_sight(&event(0), 0));
+        store.remember(&[(event(0), 0)]);
         for number in 1..=FORGET_EVERY as u32 {
-            assert!(store.first_sight(&event(number), REMEMBER + 1));
+            store.remember(&[(event(number), REMEMBER + 1)]);
         }
         assert_eq!(count(&store), FORGET_EVERY);
     }
 
     #[test]
-    fn a_database_that_takes_nothing_still_lets_an_event_in_only_once() {
+    fn an_event_is_looked_up_while_the_database_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        store.remember(&[(event(7), 0)]);
+
+        // Given somebody who holds the only connection that writes
+        let writing = store.db();
+        assert!(store.knows(&event(7)) && !store.knows(&event(8)));
+        drop(writing);
+    }
+
+    #[test]
+    fn a_database_that_takes_nothing_is_no_end() {
         let store = Store::in_memory().unwrap();
         store.db().execute_batch("PRAGMA query_only = ON").unwrap();
-        assert!(store.first_sight(&event(7), 0));
-        assert!(!store.first_sight(&event(7), 0));
-
-        store.db().execute_batch("PRAGMA query_only = OFF").unwrap();
-        assert!(!store.first_sight(&event(7), 0));
+        store.remember(&[(event(7), 0)]);
+        assert!(!store.knows(&event(7)));
     }
 }

@@ -25,8 +25,6 @@ pub use error::StoreError;
 pub use follows::FollowList;
 pub use invitations::{Invitation, Invitations, Invited, KeptInvitation, Which};
 
-use memory::Fallback;
-
 /// The database's name in the data folder.
 pub const DATABASE: &str = "callgate.db";
 /// The lock's name in the data folder; the file is empty and stays.
@@ -45,7 +43,8 @@ const VERSION: i64 = STEPS.len() as i64;
 #[derive(Debug)]
 pub struct Store {
     db: Mutex<Connection>,
-    fallback: Mutex<Fallback>,
+    /// Reads while the other writes; none of a store in memory, which only its one connection has.
+    reader: Option<Mutex<Connection>>,
     /// Held for as long as the store lives.
     _lock: Option<File>,
 }
@@ -79,7 +78,8 @@ impl Store {
         db.pragma_update(None, "journal_mode", "WAL").map_err(wrong)?;
         db.pragma_update(None, "synchronous", "NORMAL").map_err(wrong)?;
         MIGRATIONS.to_latest(&mut db).map_err(|error| StoreError::of_migration(error, &path))?;
-        Ok(Self { db: Mutex::new(db), fallback: Mutex::default(), _lock: Some(lock) })
+        let reader = join(data_dir, OpenFlags::SQLITE_OPEN_READ_ONLY)?.map(Mutex::new);
+        Ok(Self { db: Mutex::new(db), reader, _lock: Some(lock) })
     }
 
     /// A store that is gone with the process: for tests, and for a demo that leaves no traces.
@@ -90,12 +90,16 @@ impl Store {
         let path = Path::new(":memory:");
         let mut db = Connection::open_in_memory().map_err(|error| StoreError::of(error, path))?;
         MIGRATIONS.to_latest(&mut db).map_err(|error| StoreError::of_migration(error, path))?;
-        Ok(Self { db: Mutex::new(db), fallback: Mutex::default(), _lock: None })
+        Ok(Self { db: Mutex::new(db), reader: None, _lock: None })
     }
 
     fn db(&self) -> MutexGuard<'_, Connection> {
         // A panic elsewhere leaves no half-done work behind: SQLite rolls an unfinished statement back.
         self.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reader(&self) -> MutexGuard<'_, Connection> {
+        self.reader.as_ref().unwrap_or(&self.db).lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
