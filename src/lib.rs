@@ -6,6 +6,7 @@ pub mod call;
 pub mod config;
 pub mod endpoint;
 pub mod protocol;
+pub mod recording;
 pub mod sdp;
 
 #[cfg(feature = "daemon")]
