@@ -62,6 +62,8 @@ enum Codec {
     None,
     H264,
     H265,
+    Vp8,
+    Vp9,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -82,6 +84,8 @@ fn main() -> anyhow::Result<()> {
         (None, Codec::None) => DemoVideo::None,
         (None, Codec::H264) => DemoVideo::H264,
         (None, Codec::H265) => DemoVideo::H265,
+        (None, Codec::Vp8) => DemoVideo::Vp8,
+        (None, Codec::Vp9) => DemoVideo::Vp9,
     };
     let audio = match arguments.audio {
         Audio::None => DemoAudio::None,

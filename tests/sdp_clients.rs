@@ -43,6 +43,56 @@ fn every_client_with_h264_gets_the_cameras_own() {
 }
 
 #[test]
+fn vp8_and_vp9_go_as_they_are_to_every_client_that_takes_them() {
+    let mut passed = [0, 0];
+    for (name, text) in offers::fixtures() {
+        let offer = sdp::guard_offer(&text).unwrap();
+        let kinds = [
+            (VideoCodec::Vp8, CallerTrack::Vp8, VideoPlan::PassVp8),
+            (VideoCodec::Vp9, CallerTrack::Vp9, VideoPlan::PassVp9),
+        ];
+        for (count, (codec, track, pass)) in passed.iter_mut().zip(kinds) {
+            // Given a line with this video, and a client's offer
+            let streams = Streams { video: offers::vpx(codec), audio: None };
+            let takes = |section: &&sdp::MediaSection| {
+                let known = section.codecs.iter().any(|codec| codec.track() == Some(track));
+                section.takeable && section.kind == MediaKind::Video && section.direction.receives() && known
+            };
+            let Some(taking) = offer.sections.iter().find(takes) else {
+                assert!(sdp::plan(&offer, &streams).is_err(), "{name}");
+                continue;
+            };
+            // When it is planned, then the picture goes out as it is
+            let plan = sdp::plan(&offer, &streams).unwrap_or_else(|none| panic!("{name}: {none}"));
+            let video = plan.sections.iter().find(|section| section.kind == MediaKind::Video).unwrap();
+            assert_eq!((video.video, video.mid.as_str()), (Some(pass), taking.mid.as_str()), "{name}");
+            assert_eq!(video.receive[0], (video.payload_type, track), "{name}");
+            // with our own words for it, in what webrtcbin gets and in the answer
+            let words = format!("a=rtpmap:{} {track:?}/90000", video.payload_type).to_uppercase();
+            let answer = plan.answer_text(&offer, &offers::as_webrtcbin_answers(&plan), &offers::local()).unwrap();
+            for said in [plan.offer_text(&offer), answer] {
+                assert!(said.to_uppercase().lines().any(|line| line == words), "{name}: {words} is not in\n{said}");
+            }
+            *count += 1;
+        }
+    }
+    assert!(passed[0] > 20 && passed[1] > 10, "{passed:?}");
+}
+
+#[test]
+fn vp9_of_another_profile_is_another_codec() {
+    let streams = Streams { video: offers::vpx(VideoCodec::Vp9), audio: None };
+    let text = offers::fixture_text("chromium-recvonly");
+    let first = sdp::plan(&sdp::guard_offer(&text).unwrap(), &streams).unwrap().sections[1].payload_type;
+    let at = format!("a=fmtp:{first} profile-id=0");
+    assert!(text.contains(&at));
+    for other in ["1", "2", "3", "00", "x"] {
+        let offer = sdp::guard_offer(&text.replace(&at, &format!("a=fmtp:{first} profile-id={other}"))).unwrap();
+        assert!(sdp::plan(&offer, &streams).is_err(), "{other}");
+    }
+}
+
+#[test]
 fn every_client_gets_sound_unless_its_audio_is_on_another_transport() {
     let streams = Streams { video: None, ..offers::camera() };
     for (name, text) in offers::fixtures() {
@@ -146,7 +196,7 @@ fn what_the_caller_sends_is_received_also_where_we_send_nothing() {
     let video = &plan.sections[1];
     assert_eq!((video.direction, &video.video), (Direction::RecvOnly, &None));
     let receive: Vec<_> = video.receive.iter().map(|(_, track)| *track).collect();
-    assert_eq!(receive, [CallerTrack::Vp8, CallerTrack::H264]);
+    assert_eq!(receive, [CallerTrack::Vp8, CallerTrack::H264, CallerTrack::Vp9]);
     // With neither, the line is there to be sent to.
     let plan = planned("chromium-two-way", &Streams::default());
     assert!(plan.sections.iter().all(|section| section.direction == Direction::RecvOnly));

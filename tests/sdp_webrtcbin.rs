@@ -7,7 +7,7 @@ mod offers;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use callgate::sdp::{self, AudioPlan, Candidate, LocalTransport, Offer, Plan, PlannedSection};
+use callgate::sdp::{self, AudioPlan, Candidate, LocalTransport, Offer, Plan, PlannedSection, VideoPlan};
 use gst::prelude::*;
 use gst_webrtc::{WebRTCPeerConnectionState as State, WebRTCSDPType as Type};
 
@@ -137,7 +137,9 @@ impl Peer {
 }
 
 fn sent(section: &PlannedSection) -> (&'static str, &'static str, i32) {
-    match (&section.video, section.audio) {
+    match (section.video, section.audio) {
+        (Some(VideoPlan::PassVp8), _) => ("video", "VP8", 90000),
+        (Some(VideoPlan::PassVp9), _) => ("video", "VP9", 90000),
         (Some(_), _) => ("video", "H264", 90000),
         (None, Some(AudioPlan::PassPcmu)) => ("audio", "PCMU", 8000),
         (None, Some(AudioPlan::PassPcma)) => ("audio", "PCMA", 8000),
@@ -225,5 +227,5 @@ fn two_peers_connect_through_our_texts() {
 
 #[test]
 fn two_peers_connect_when_an_m_line_is_refused() {
-    assert_eq!(connect("VP9"), 1);
+    assert_eq!(connect("AV1"), 1);
 }

@@ -36,8 +36,23 @@ pub struct AudioStream {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VideoCodec {
     H264,
+    Vp8,
+    /// Of profile 0, the one that every browser takes.
+    Vp9,
     /// Seen, and not carried yet: its readable name.
     Other(String),
+}
+
+impl VideoCodec {
+    /// Its name for people.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::H264 => "H.264",
+            Self::Vp8 => "VP8",
+            Self::Vp9 => "VP9",
+            Self::Other(name) => name,
+        }
+    }
 }
 
 /// What a source's audio is; `Other` names what has to be transcoded.

@@ -71,7 +71,7 @@ pub(super) fn in_words(streams: &Streams) -> Vec<String> {
     let video = streams.video.as_ref().map(|video| {
         let codec = match &video.codec {
             VideoCodec::H264 => "H264",
-            VideoCodec::Other(name) => name,
+            other => other.name(),
         };
         format!("{codec} {}x{}", video.width, video.height)
     });

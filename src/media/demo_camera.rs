@@ -70,6 +70,8 @@ pub enum DemoVideo {
     H264,
     /// Takes `x265enc`.
     H265,
+    Vp8,
+    Vp9,
     /// The H.264 track of an MP4 or Matroska file, once, without sound.
     File(PathBuf),
 }
@@ -294,6 +296,8 @@ fn launch_text(settings: &DemoSettings) -> Result<String, DemoError> {
         DemoVideo::H265 => format!(
             "{picture} ! x265enc tune=zerolatency speed-preset=ultrafast bitrate={bitrate} key-int-max={keyframe} ! h265parse ! rtph265pay name=pay0 pt=96"
         ),
+        DemoVideo::Vp8 => format!("{picture} ! vp8enc {} ! rtpvp8pay name=pay0 pt=96", vpx_settings(bitrate, keyframe)),
+        DemoVideo::Vp9 => format!("{picture} ! vp9enc {} ! rtpvp9pay name=pay0 pt=96", vpx_settings(bitrate, keyframe)),
         DemoVideo::File(path) => {
             let demuxer = match path.extension().and_then(|extension| extension.to_str()) {
                 Some("mkv") => "matroskademux",
@@ -324,6 +328,14 @@ fn launch_text(settings: &DemoSettings) -> Result<String, DemoError> {
         )
     };
     Ok(format!("( {video} {audio} )"))
+}
+
+/// As a camera encodes: at once, and as fast as it goes.
+fn vpx_settings(kilobits: u32, frames_per_keyframe: u32) -> String {
+    let bits = u64::from(kilobits) * 1000;
+    format!(
+        "deadline=1 cpu-used=8 lag-in-frames=0 threads=1 target-bitrate={bits} keyframe-max-dist={frames_per_keyframe}"
+    )
 }
 
 #[cfg(test)]

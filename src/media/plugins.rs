@@ -13,6 +13,8 @@ const REQUIRED: &[(&str, &str)] = &[
     ("rtspsrc", "gstreamer1.0-plugins-good"),
     ("rtpbin", "gstreamer1.0-plugins-good"),
     ("rtph264depay", "gstreamer1.0-plugins-good"),
+    ("rtpvp8depay", "gstreamer1.0-plugins-good"),
+    ("rtpvp9depay", "gstreamer1.0-plugins-good"),
     ("rtppcmudepay", "gstreamer1.0-plugins-good"),
     ("rtppcmadepay", "gstreamer1.0-plugins-good"),
     ("rtpopusdepay", "gstreamer1.0-plugins-good"),

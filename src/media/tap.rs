@@ -1,7 +1,7 @@
 //! The seam between a hub and those who take its packets.
 
 use super::TrackStats;
-use crate::sdp::AudioPlan;
+use crate::sdp::{AudioPlan, VideoPlan};
 
 /// Which of a tap's two streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,7 +37,7 @@ pub struct RtpFields {
 /// What a tap takes from its hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TapSettings {
-    pub video: Option<RtpFields>,
+    pub video: Option<(RtpFields, VideoPlan)>,
     pub audio: Option<(RtpFields, AudioPlan)>,
 }
 

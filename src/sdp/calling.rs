@@ -12,6 +12,7 @@ const OPUS: u8 = 111;
 const PCMU: u8 = 0;
 const PCMA: u8 = 8;
 const VP8: u8 = 96;
+const VP9: u8 = 98;
 /// One for each profile.
 const H264: [u8; 4] = [102, 104, 106, 108];
 /// Profiles of H.264 that a camera may send: constrained baseline, baseline, main, high, all at level 3.1.
@@ -49,7 +50,9 @@ pub struct CallingSection {
 pub struct OfferedCodec {
     pub codec: Codec,
     pub track: CallerTrack,
-    /// How the line's audio becomes this; `None` for video, which is passed.
+    /// How the line's video becomes this; `None` for audio, and where nothing is sent.
+    pub video: Option<VideoPlan>,
+    /// How the line's audio becomes this; `None` for video, and where nothing is sent.
     pub audio: Option<AudioPlan>,
 }
 
@@ -93,33 +96,27 @@ fn offer_audio(stream: &AudioStream) -> CallingSection {
 }
 
 fn offer_video(stream: &VideoStream) -> Option<CallingSection> {
-    if stream.codec != VideoCodec::H264 {
-        return None;
-    }
-    let mut profiles = vec![stream.profile_level_id.unwrap_or(EVERYBODYS_H264)];
-    if !profiles.contains(&EVERYBODYS_H264) {
-        profiles.push(EVERYBODYS_H264);
-    }
-    Some(CallingSection { kind: MediaKind::Video, direction: Direction::SendOnly, codecs: h264_codecs(profiles) })
+    let codecs = match stream.codec {
+        VideoCodec::H264 => {
+            let mut profiles = vec![stream.profile_level_id.unwrap_or(EVERYBODYS_H264)];
+            if !profiles.contains(&EVERYBODYS_H264) {
+                profiles.push(EVERYBODYS_H264);
+            }
+            h264_codecs(profiles, Some(VideoPlan::PassH264))
+        }
+        VideoCodec::Vp8 => vec![vpx_codec(CallerTrack::Vp8, Some(VideoPlan::PassVp8))],
+        VideoCodec::Vp9 => vec![vpx_codec(CallerTrack::Vp9, Some(VideoPlan::PassVp9))],
+        VideoCodec::Other(_) => return None,
+    };
+    Some(CallingSection { kind: MediaKind::Video, direction: Direction::SendOnly, codecs })
 }
 
 /// What a client offers that wants to see and hear any line: every codec that one may send. `sends`: its own media too.
 pub fn viewing_plan(video: bool, audio: bool, sends: bool) -> CallingPlan {
     let direction = Direction::new(sends, true);
     let sound = [CallerTrack::Opus, CallerTrack::Pcmu, CallerTrack::Pcma].map(|track| audio_codec(track, None));
-    let mut pictures = h264_codecs(CAMERA_PROFILES);
-    pictures.push(OfferedCodec {
-        codec: Codec {
-            payload_type: VP8,
-            name: "VP8".to_owned(),
-            clock_rate: 90_000,
-            channels: 1,
-            fmtp: Vec::new(),
-            feedback: FEEDBACK.into(),
-        },
-        track: CallerTrack::Vp8,
-        audio: None,
-    });
+    let mut pictures = h264_codecs(CAMERA_PROFILES, None);
+    pictures.extend([CallerTrack::Vp8, CallerTrack::Vp9].map(|track| vpx_codec(track, None)));
     let tracks = [(audio, MediaKind::Audio, Vec::from(sound)), (video, MediaKind::Video, pictures)];
     let sections = tracks.into_iter().filter(|(wanted, ..)| *wanted);
     CallingPlan { sections: sections.map(|(_, kind, codecs)| CallingSection { kind, direction, codecs }).collect() }
@@ -132,10 +129,29 @@ fn audio_codec(track: CallerTrack, audio: Option<AudioPlan>) -> OfferedCodec {
         _ => (OPUS, "OPUS", 48_000, 2),
     };
     let (name, fmtp, feedback) = (name.to_owned(), Vec::new(), Vec::new());
-    OfferedCodec { codec: Codec { payload_type, name, clock_rate, channels, fmtp, feedback }, track, audio }
+    OfferedCodec {
+        codec: Codec { payload_type, name, clock_rate, channels, fmtp, feedback },
+        track,
+        video: None,
+        audio,
+    }
 }
 
-fn h264_codecs(profiles: impl IntoIterator<Item = [u8; 3]>) -> Vec<OfferedCodec> {
+fn vpx_codec(track: CallerTrack, video: Option<VideoPlan>) -> OfferedCodec {
+    let (payload_type, name, fmtp) = match track {
+        CallerTrack::Vp9 => (VP9, "VP9", vec![("profile-id".to_owned(), "0".to_owned())]),
+        _ => (VP8, "VP8", Vec::new()),
+    };
+    let (name, feedback) = (name.to_owned(), FEEDBACK.into());
+    OfferedCodec {
+        codec: Codec { payload_type, name, clock_rate: 90_000, channels: 1, fmtp, feedback },
+        track,
+        video,
+        audio: None,
+    }
+}
+
+fn h264_codecs(profiles: impl IntoIterator<Item = [u8; 3]>, video: Option<VideoPlan>) -> Vec<OfferedCodec> {
     let offered = |(payload_type, [idc, constraints, level]): (u8, [u8; 3])| OfferedCodec {
         codec: Codec {
             payload_type,
@@ -152,6 +168,7 @@ fn h264_codecs(profiles: impl IntoIterator<Item = [u8; 3]>) -> Vec<OfferedCodec>
             feedback: FEEDBACK.into(),
         },
         track: CallerTrack::H264,
+        video,
         audio: None,
     };
     H264.into_iter().zip(profiles).map(offered).collect()
@@ -214,7 +231,7 @@ impl CallingPlan {
                 direction,
                 payload_type,
                 receive: answered.codecs.clone(),
-                video: first.filter(|_| offered.kind == MediaKind::Video).map(|_| VideoPlan::PassH264),
+                video: first.and_then(|first| first.video),
                 audio: first.and_then(|first| first.audio),
             });
         }
@@ -298,6 +315,24 @@ mod tests {
         let inactive = answer.replace("recvonly", "inactive");
         let none = Agreement::offered(&plan, &offer, &guard_answer(&offer, &inactive).unwrap());
         assert_eq!(none.require_sending().unwrap_err().detail, "the answer takes none of the line's media");
+    }
+
+    #[test]
+    fn vp8_and_vp9_are_offered_as_they_are() {
+        for (codec, plan, rtpmap) in [
+            (VideoCodec::Vp8, VideoPlan::PassVp8, "a=rtpmap:96 VP8/90000"),
+            (VideoCodec::Vp9, VideoPlan::PassVp9, "a=rtpmap:98 VP9/90000"),
+        ] {
+            let video = VideoStream { codec, profile_level_id: None, width: 640, height: 360 };
+            let calling = calling_plan(&Streams { video: Some(video), ..camera() }).unwrap();
+            let offer = calling.offer_text(MADE, &local()).unwrap();
+            assert!(offer.lines().any(|line| line == rtpmap), "{offer}");
+            // An answer that takes all of it: the offer, the other way round.
+            let answer = offer.replace("actpass", "active").replace("sendonly", "recvonly");
+            let agreed = Agreement::offered(&calling, &offer, &guard_answer(&offer, &answer).unwrap());
+            assert_eq!(agreed.plan.sections[1].video, Some(plan));
+            assert_eq!(agreed.plan.sections[1].direction, Direction::SendOnly);
+        }
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub enum CallerTrack {
     Pcma,
     H264,
     Vp8,
+    /// Of profile 0.
+    Vp9,
 }
 
 /// H.264 profiles as RFC 6184 section 8.1 tells them apart: by `profile_idc` and the constraint flags together.
@@ -60,6 +62,8 @@ impl Codec {
             ("PCMU", 8000, 1) => CallerTrack::Pcmu,
             ("PCMA", 8000, 1) => CallerTrack::Pcma,
             ("VP8", 90000, 1) => CallerTrack::Vp8,
+            // RFC 9628, section 6: profile 0 when it is absent. The others are for more than 8 bits a sample, or more colour.
+            ("VP9", 90000, 1) if matches!(self.parameter("profile-id"), None | Some("0")) => CallerTrack::Vp9,
             ("H264", 90000, 1) if self.has_sane_h264() => CallerTrack::H264,
             _ => return None,
         };
@@ -112,6 +116,7 @@ impl Codec {
             CallerTrack::Pcmu => ("PCMU/8000", None),
             CallerTrack::Pcma => ("PCMA/8000", None),
             CallerTrack::Vp8 => ("VP8/90000", None),
+            CallerTrack::Vp9 => ("VP9/90000", Some("profile-id=0".to_owned())),
             CallerTrack::H264 => ("H264/90000", Some(self.h264_fmtp())),
         };
         out.line(format_args!("a=rtpmap:{payload_type} {name}"));

@@ -246,12 +246,13 @@ fn direction(read: &Description, index: usize) -> Direction {
     read.sections[index].transport.direction.or(read.session.direction).unwrap_or(Direction::SendRecv)
 }
 
-/// Whether some line could send on this m-line.
+/// Whether most lines could send on this m-line. Few send VP8 or VP9: from somebody who takes no other, and whose m-lines do not share a
+/// transport, the one with the sound is taken.
 fn could_send(read: &Description, index: usize) -> bool {
     let sent = |codec: &Codec| match codec.track() {
         Some(CallerTrack::Opus | CallerTrack::Pcmu | CallerTrack::Pcma) => true,
         Some(CallerTrack::H264) => codec.fragments_h264(),
-        Some(CallerTrack::Vp8) | None => false,
+        Some(CallerTrack::Vp8 | CallerTrack::Vp9) | None => false,
     };
     direction(read, index).receives() && read.sections[index].codecs.iter().any(sent)
 }

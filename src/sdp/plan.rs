@@ -13,10 +13,14 @@ pub struct NoCommonCodec {
 }
 
 /// How the line's video goes to the caller.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VideoPlan {
-    /// The camera's own H.264 with `packetization-mode=1`.
+    /// The source's own H.264 with `packetization-mode=1`.
     PassH264,
+    /// The source's own VP8.
+    PassVp8,
+    /// The source's own VP9 of profile 0.
+    PassVp9,
 }
 
 /// How the line's audio goes to the caller.
@@ -117,8 +121,14 @@ pub(super) fn could_send_on(section: &MediaSection, streams: &Streams) -> bool {
 fn plan_video<'a>(codecs: &'a [Codec], stream: &VideoStream) -> Option<(&'a Codec, VideoPlan)> {
     match stream.codec {
         VideoCodec::H264 => best_h264(codecs, stream.profile_level_id).map(|codec| (codec, VideoPlan::PassH264)),
+        VideoCodec::Vp8 => of_track(codecs, CallerTrack::Vp8).map(|codec| (codec, VideoPlan::PassVp8)),
+        VideoCodec::Vp9 => of_track(codecs, CallerTrack::Vp9).map(|codec| (codec, VideoPlan::PassVp9)),
         VideoCodec::Other(_) => None,
     }
+}
+
+fn of_track(codecs: &[Codec], track: CallerTrack) -> Option<&Codec> {
+    codecs.iter().find(|codec| codec.track() == Some(track))
 }
 
 fn best_h264(codecs: &[Codec], camera: Option<[u8; 3]>) -> Option<&Codec> {
@@ -126,7 +136,7 @@ fn best_h264(codecs: &[Codec], camera: Option<[u8; 3]>) -> Option<&Codec> {
 }
 
 fn plan_audio<'a>(codecs: &'a [Codec], stream: &AudioStream) -> Option<(&'a Codec, AudioPlan)> {
-    let of = |track| codecs.iter().find(|codec| codec.track() == Some(track));
+    let of = |track| of_track(codecs, track);
     let narrow = stream.rate == 8000 && stream.channels == 1;
     let passed = match &stream.codec {
         AudioCodec::Pcmu if narrow => of(CallerTrack::Pcmu).map(|codec| (codec, AudioPlan::PassPcmu)),

@@ -16,8 +16,10 @@ pub(super) fn detail(offer: &Offer, streams: &Streams) -> String {
     let mut parts = Vec::new();
     if let Some(stream) = &streams.video {
         parts.push(match &stream.codec {
-            VideoCodec::H264 => format!("the line sends H.264 video, {}", offered(offer, MediaKind::Video, streams)),
             VideoCodec::Other(name) => format!("the line sends {name} video, which is not carried yet"),
+            carried => {
+                format!("the line sends {} video, {}", carried.name(), offered(offer, MediaKind::Video, streams))
+            }
         });
     }
     if let Some(stream) = &streams.audio {

@@ -8,7 +8,7 @@ use callgate::media::demo_camera::{DemoCamera, DemoSettings};
 use callgate::media::hub::Hub;
 use callgate::media::tap::{PacketSink, RtpFields, SinkGone, TapSettings, Track};
 use callgate::media::{Event, LineName, LineSettings};
-use callgate::sdp::AudioPlan;
+use callgate::sdp::{AudioPlan, VideoPlan};
 use tokio::sync::mpsc;
 use url::Url;
 
@@ -47,11 +47,11 @@ pub const VIDEO: RtpFields = RtpFields { payload_type: 102, ssrc: 0x1111 };
 pub const AUDIO: RtpFields = RtpFields { payload_type: 111, ssrc: 0x2222 };
 
 pub fn video_only() -> TapSettings {
-    TapSettings { video: Some(VIDEO), audio: None }
+    TapSettings { video: Some((VIDEO, VideoPlan::PassH264)), audio: None }
 }
 
 pub fn with_audio(plan: AudioPlan) -> TapSettings {
-    TapSettings { video: Some(VIDEO), audio: Some((AUDIO, plan)) }
+    TapSettings { video: Some((VIDEO, VideoPlan::PassH264)), audio: Some((AUDIO, plan)) }
 }
 
 /// One RTP packet as a receiver reads it (RFC 3550, section 5.1).

@@ -30,6 +30,10 @@ pub fn fixture(name: &str) -> Offer {
     sdp::guard_offer(&fixture_text(name)).unwrap()
 }
 
+pub fn vpx(codec: VideoCodec) -> Option<VideoStream> {
+    Some(VideoStream { codec, profile_level_id: None, width: 1280, height: 720 })
+}
+
 pub fn h264(profile_level_id: [u8; 3]) -> Option<VideoStream> {
     let profile_level_id = Some(profile_level_id);
     Some(VideoStream { codec: VideoCodec::H264, profile_level_id, width: 1280, height: 720 })
@@ -51,6 +55,8 @@ pub fn lines() -> Vec<Streams> {
         camera(),
         Streams { video: h264([0x42, 0xe0, 0x1f]), audio: audio(aac, 48000, 2) },
         Streams { video: h264(HIGH), audio: None },
+        Streams { video: vpx(VideoCodec::Vp8), audio: audio(AudioCodec::Opus, 48000, 2) },
+        Streams { video: vpx(VideoCodec::Vp9), audio: None },
         Streams { video: None, audio: audio(AudioCodec::Pcma, 8000, 1) },
         Streams { video: None, audio: audio(AudioCodec::Opus, 48000, 2) },
         Streams::default(),
@@ -108,6 +114,7 @@ pub fn as_webrtcbin_answers(plan: &Plan) -> String {
             sdp::CallerTrack::Pcma => "PCMA/8000",
             sdp::CallerTrack::H264 => "H264/90000",
             sdp::CallerTrack::Vp8 => "VP8/90000",
+            sdp::CallerTrack::Vp9 => "VP9/90000",
         };
         let source = if section.direction.sends() {
             format!("a=ssrc:{0} msid:user1@host-2 webrtctransceiver0\r\na=ssrc:{0} cname:user1@host-2\r\n", 1000 + mid)

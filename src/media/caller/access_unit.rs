@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::media::hub::h264::{IDR, nals};
+use crate::media::hub::vpx::{Codec, Frame};
 
 /// The digest of an H.264 byte stream's slices, and whether it is a keyframe.
 pub(super) fn h264(unit: &[u8]) -> ([u8; 32], bool) {
@@ -18,9 +19,9 @@ pub(super) fn h264(unit: &[u8]) -> ([u8; 32], bool) {
     (digest.finalize().into(), keyframe)
 }
 
-/// The digest of a VP8 frame, and whether it is a keyframe (RFC 6386, section 9.1).
-pub(super) fn vp8(frame: &[u8]) -> ([u8; 32], bool) {
-    (Sha256::digest(frame).into(), frame.first().is_some_and(|first| first & 1 == 0))
+/// The digest of a frame of VP8 or VP9, and whether it is a keyframe.
+pub(super) fn vpx(codec: Codec, frame: &[u8]) -> ([u8; 32], bool) {
+    (Sha256::digest(frame).into(), Frame::read(codec, frame).is_some_and(|frame| frame.keyframe))
 }
 
 #[cfg(test)]
@@ -44,7 +45,7 @@ mod tests {
     fn a_picture_without_an_idr_slice_is_no_keyframe() {
         assert!(!h264(&[0, 0, 0, 1, 0x41, 1, 2, 3]).1);
         assert!(!h264(&[]).1);
-        assert!(vp8(&[0x10]).1);
-        assert!(!vp8(&[0x11]).1);
+        assert!(vpx(Codec::Vp8, &[0x10, 0, 0, 0x9d, 0x01, 0x2a, 64, 0, 64, 0]).1);
+        assert!(!vpx(Codec::Vp8, &[0x11]).1);
     }
 }

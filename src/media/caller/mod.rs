@@ -27,7 +27,7 @@ const EVENT_QUEUE: usize = 64;
 #[derive(Debug, Default)]
 pub struct CallerSettings {
     pub ice: IceSettings,
-    /// Offers to receive H.264 and VP8.
+    /// Offers to receive H.264, VP8 and VP9.
     pub video: bool,
     /// Offers to receive Opus, PCMU and PCMA.
     pub audio: bool,
@@ -49,7 +49,7 @@ pub struct AccessUnit {
     /// On the sender's timeline, from an arbitrary start.
     pub pts: Duration,
     /// H.264: SHA-256 of its slices (NAL unit types 1-5), each after a 4-byte start code. Parameter sets and delimiters are left out, since
-    /// payloaders repeat them. VP8: of the whole frame.
+    /// payloaders repeat them. VP8 and VP9: of the whole frame.
     pub sha256: [u8; 32],
     pub keyframe: bool,
     /// The picture itself: H.264 as a byte stream.

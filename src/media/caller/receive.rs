@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::recorder::Recording;
 use super::{AccessUnit, access_unit};
+use crate::media::hub::vpx;
 use crate::media::peer::incoming::{Incoming, Sequence, track_of};
 use crate::media::tap::Track;
 
@@ -62,6 +63,7 @@ impl Receiver {
         let (depayloader, raw) = match caps.structure(0)?.get::<&str>("encoding-name").ok()? {
             "H264" => ("rtph264depay", Some("video/x-h264,stream-format=byte-stream,alignment=au")),
             "VP8" => ("rtpvp8depay", None),
+            "VP9" => ("rtpvp9depay", None),
             "OPUS" => ("rtpopusdepay", None),
             "PCMU" => ("rtppcmudepay", None),
             "PCMA" => ("rtppcmadepay", None),
@@ -119,8 +121,11 @@ impl Receiver {
         let mut keyframe = true;
         if track == Track::Video {
             let sha256;
-            let h264 = caps.structure(0).is_some_and(|structure| structure.name() == "video/x-h264");
-            (sha256, keyframe) = if h264 { access_unit::h264(&bytes) } else { access_unit::vp8(&bytes) };
+            (sha256, keyframe) = match caps.structure(0).map_or("", |structure| structure.name().as_str()) {
+                "video/x-h264" => access_unit::h264(&bytes),
+                "video/x-vp9" => access_unit::vpx(vpx::Codec::Vp9, &bytes),
+                _ => access_unit::vpx(vpx::Codec::Vp8, &bytes),
+            };
             self.video_frames.fetch_add(1, Ordering::Relaxed);
             self.video_keyframes.fetch_add(u64::from(keyframe), Ordering::Relaxed);
             if let Some(units) = &self.units {

@@ -206,7 +206,7 @@ impl Calling {
         self.receiver.incoming.trust();
         for section in agreed.plan.sections.iter().filter(|section| section.direction.sends()) {
             let Some(&(payload_type, track)) = section.receive.first() else { continue };
-            let Some(format) = Format::of(track) else { continue };
+            let format = Format::of(track);
             if let Some(pad) = pads.iter().find(|pad| pad.track == format.track) {
                 self.test_media.push(TestMedia::start(format, payload_type, pad.ssrc, pad.pad())?);
             }

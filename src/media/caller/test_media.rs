@@ -24,6 +24,20 @@ const H264: &str = concat!(
     "! rtph264pay name=pay config-interval=-1 aggregate-mode=zero-latency",
     out!()
 );
+macro_rules! vpx {
+    ($codec:literal) => {
+        concat!(
+            "videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=320,height=240,framerate=15/1 ! ",
+            $codec,
+            "enc deadline=1 cpu-used=8 lag-in-frames=0 threads=1 target-bitrate=400000 keyframe-max-dist=30 ! rtp",
+            $codec,
+            "pay name=pay",
+            out!()
+        )
+    };
+}
+const VP8: &str = vpx!("vp8");
+const VP9: &str = vpx!("vp9");
 const PCMU: &str = concat!(tone!(), " ! mulawenc ! rtppcmupay name=pay max-ptime=20000000", out!());
 const PCMA: &str = concat!(tone!(), " ! alawenc ! rtppcmapay name=pay max-ptime=20000000", out!());
 const OPUS: &str = concat!(tone!(), " ! opusenc ! rtpopuspay name=pay", out!());
@@ -46,11 +60,13 @@ impl TestMedia {
     pub(super) fn start(format: Format, payload_type: u8, ssrc: u32, pad: gst::Pad) -> Result<Self, PeerError> {
         let text = match format {
             Format::H264 => H264,
+            Format::VP8 => VP8,
+            Format::VP9 => VP9,
             Format::PCMU => PCMU,
             Format::PCMA => PCMA,
             _ => OPUS,
         };
-        let launched = gst::parse::launch(text); // invariant: text is one of four constants
+        let launched = gst::parse::launch(text); // invariant: text is one of the constants above
         let pipeline = launched
             .ok()
             .and_then(|element| element.downcast::<gst::Pipeline>().ok())

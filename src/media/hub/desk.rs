@@ -33,7 +33,7 @@ pub(super) struct Facts {
 #[derive(Default)]
 pub(super) struct News {
     pub(super) video_codec: Option<VideoCodec>,
-    /// The H.264 stream, once its parameter sets were seen.
+    /// The stream that can be carried, once a keyframe was seen.
     pub(super) video: Option<VideoStream>,
     pub(super) audio: Option<AudioStream>,
     /// What the audio's buffers are, once one came.
@@ -47,7 +47,7 @@ impl News {
     /// The source's streams, once enough has come to tell.
     pub(super) fn streams(&self) -> Option<Streams> {
         let video = match &self.video_codec {
-            Some(VideoCodec::H264) => Some(self.video.clone()?),
+            Some(VideoCodec::H264 | VideoCodec::Vp8 | VideoCodec::Vp9) => Some(self.video.clone()?),
             Some(VideoCodec::Other(name)) => {
                 // A camera describes its streams one after the other, and sends once all are: until then audio may follow.
                 if !self.unread && self.audio_caps.is_none() {

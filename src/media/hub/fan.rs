@@ -6,7 +6,8 @@ use std::time::Instant;
 use super::gop::GopCache;
 use super::h264::{ParameterSets, read_access_unit};
 use super::tap::Queue;
-use super::unit::{AudioClock, AudioFormat, Flow, Unit, audio_units, video_unit};
+use super::unit::{AudioClock, AudioFormat, Flow, Unit, VideoFormat, audio_units, h264_unit, vpx_unit};
+use super::vpx;
 use crate::endpoint::{VideoCodec, VideoStream};
 use crate::media::tap::TapSettings;
 
@@ -22,6 +23,8 @@ struct State {
     generation: Generation,
     cache: GopCache<Unit>,
     parameters: ParameterSets,
+    /// Width and height of VP8 or VP9, as the last keyframe had them.
+    picture_size: Option<(u32, u32)>,
     native_clock: AudioClock,
     transcoded_clock: AudioClock,
     taps: Vec<Arc<Queue>>,
@@ -49,6 +52,7 @@ impl Fan {
         state.generation = generation;
         state.cache.clear();
         state.parameters = ParameterSets::default();
+        state.picture_size = None;
         state.last_media = None;
         state.transcoder = None;
         for tap in &state.taps {
@@ -79,31 +83,20 @@ impl Fan {
         drop(self.of(generation));
     }
 
-    /// Takes an H.264 access unit (Annex B) of this clock time. What its stream is, once there were parameter sets.
+    /// Takes a picture of this clock time. What its stream is, once there was a keyframe.
     pub(super) fn video(
         &self,
         generation: Generation,
-        mut memory: gst::Memory,
+        format: VideoFormat,
+        memory: gst::Memory,
         pts: gst::ClockTime,
     ) -> Option<VideoStream> {
         let mut state = self.of(generation)?;
-        let read = read_access_unit(&memory.map_readable().ok()?, &mut state.parameters);
-        if let Some(completed) = read.completed {
-            memory = gst::Memory::from_slice(completed);
+        match format {
+            VideoFormat::H264 => state.h264(memory, pts),
+            VideoFormat::Vp8 => state.vpx(vpx::Codec::Vp8, &memory, pts),
+            VideoFormat::Vp9 => state.vpx(vpx::Codec::Vp9, &memory, pts),
         }
-        let unit = video_unit(&memory, read.keyframe, pts)?;
-        if read.new_parameters {
-            state.cache.clear();
-        }
-        state.cache.push(unit.clone());
-        state.give(&unit);
-        let (width, height) = state.parameters.picture_size()?;
-        Some(VideoStream {
-            codec: VideoCodec::H264,
-            profile_level_id: state.parameters.profile_level_id(),
-            width,
-            height,
-        })
     }
 
     /// Takes a buffer of the source's own audio: to the transcoder, and to the taps when it goes as it is.
@@ -148,6 +141,37 @@ pub(super) fn clock_time(sample: &gst::Sample) -> Option<gst::ClockTime> {
 }
 
 impl State {
+    fn h264(&mut self, mut memory: gst::Memory, pts: gst::ClockTime) -> Option<VideoStream> {
+        let read = read_access_unit(&memory.map_readable().ok()?, &mut self.parameters);
+        if let Some(completed) = read.completed {
+            memory = gst::Memory::from_slice(completed);
+        }
+        let unit = h264_unit(&memory, read.keyframe, pts)?;
+        if read.new_parameters {
+            self.cache.clear();
+        }
+        self.cache.push(unit.clone());
+        self.give(&unit);
+        let (width, height) = self.parameters.picture_size()?;
+        let profile_level_id = self.parameters.profile_level_id();
+        Some(VideoStream { codec: VideoCodec::H264, profile_level_id, width, height })
+    }
+
+    fn vpx(&mut self, codec: vpx::Codec, memory: &gst::Memory, pts: gst::ClockTime) -> Option<VideoStream> {
+        let frame = vpx::Frame::read(codec, &memory.map_readable().ok()?)?;
+        let unit = vpx_unit(&frame, memory, pts)?;
+        self.picture_size = frame.size.or(self.picture_size);
+        self.cache.push(unit.clone());
+        self.give(&unit);
+        let (width, height) = self.picture_size?;
+        let codec = match (codec, frame.profile) {
+            (vpx::Codec::Vp8, _) => VideoCodec::Vp8,
+            (vpx::Codec::Vp9, 0) => VideoCodec::Vp9,
+            (vpx::Codec::Vp9, profile) => VideoCodec::Other(format!("VP9 of profile {profile}")),
+        };
+        Some(VideoStream { codec, profile_level_id: None, width, height })
+    }
+
     fn give(&mut self, unit: &Arc<Unit>) {
         self.taps.retain(|tap| !tap.is_done());
         for tap in &self.taps {

@@ -6,7 +6,7 @@ use super::Shared;
 use super::fan::{Generation, clock_time};
 use super::pipeline::{Failure, sink};
 use super::trouble::Trouble;
-use super::unit::AudioFormat;
+use super::unit::{AudioFormat, VideoFormat};
 use crate::endpoint::{AudioStream, VideoCodec};
 
 /// Bytes that a picture may have when it comes in parts: far above a keyframe of any camera.
@@ -61,24 +61,26 @@ impl Feed {
         }
     }
 
-    /// Takes H.264 access units, each a buffer.
-    pub(super) fn video_sink(&self) -> gst_app::AppSink {
-        let mut video = self.video();
-        sink(move |sample| {
+    /// Takes whole pictures of `format`, each a buffer.
+    pub(super) fn video_sink(&self, format: VideoFormat) -> gst_app::AppSink {
+        let mut video = self.video(format);
+        let sink = sink(move |sample| {
             if let (Some(memory), Some(pts)) =
                 (sample.buffer().and_then(|buffer| buffer.all_memory()), clock_time(sample))
             {
                 video(memory, pts);
             }
-        })
+        });
+        sink.set_caps(Some(&format.caps()));
+        sink
     }
 
     /// Takes H.264 access units out of RTP. `rtph264depay` cuts a unit in two where it finds parameter sets between slices (see
     /// `h264`); only the last part has the marker.
-    pub(super) fn depayloaded_video_sink(&self) -> gst_app::AppSink {
-        let mut video = self.video();
+    pub(super) fn depayloaded_h264_sink(&self) -> gst_app::AppSink {
+        let mut video = self.video(VideoFormat::H264);
         let mut parts: Option<(gst::ClockTime, Vec<u8>)> = None;
-        sink(move |sample| {
+        let sink = sink(move |sample| {
             let (Some(buffer), Some(pts)) = (sample.buffer(), clock_time(sample)) else { return };
             // A camera that sets no markers is one picture late: a unit ends when the next begins.
             if let Some((first_pts, unit)) = parts.take_if(|(first_pts, _)| *first_pts != pts) {
@@ -102,15 +104,17 @@ impl Feed {
                 }
                 (_, None) => {}
             }
-        })
+        });
+        sink.set_caps(Some(&VideoFormat::H264.caps()));
+        sink
     }
 
-    fn video(&self) -> impl FnMut(gst::Memory, gst::ClockTime) + Send + 'static {
+    fn video(&self, format: VideoFormat) -> impl FnMut(gst::Memory, gst::ClockTime) + Send + 'static {
         let feed = self.clone();
         let mut told = false;
         move |memory, pts| {
             let Some(shared) = feed.shared.upgrade() else { return };
-            let video = shared.fan.video(feed.generation, memory, pts);
+            let video = shared.fan.video(feed.generation, format, memory, pts);
             if !told && video.is_some() {
                 feed.news(|news| news.video = video);
                 told = true;

@@ -17,6 +17,7 @@ mod tap;
 mod transcode;
 mod trouble;
 mod unit;
+pub(super) mod vpx;
 
 use std::sync::Arc;
 use std::time::Instant;

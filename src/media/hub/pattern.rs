@@ -4,7 +4,7 @@ use gst::prelude::*;
 
 use super::feed::Feed;
 use super::pipeline::{on_clock_time, watch};
-use super::unit::AudioFormat;
+use super::unit::{AudioFormat, VideoFormat};
 use crate::endpoint::{AudioCodec, AudioStream, TestPattern, VideoCodec};
 use crate::media::SourceError;
 
@@ -29,11 +29,9 @@ pub(super) fn open(pattern: &TestPattern, feed: &Feed) -> Result<gst::Pipeline, 
     let pipeline = pipeline.map_err(|error| SourceError::GStreamer(error.message().into()))?;
     let pipeline = pipeline.downcast::<gst::Pipeline>().map_err(|_| SourceError::GStreamer("no pipeline".into()))?;
     on_clock_time(&pipeline);
-    let video = feed.video_sink();
-    video.set_caps(Some(
-        &gst::Caps::builder("video/x-h264").field("stream-format", "byte-stream").field("alignment", "au").build(),
-    ));
-    for (name, sink) in [("video", video), ("audio", feed.audio_sink(Some(AudioFormat::Opus)))] {
+    for (name, sink) in
+        [("video", feed.video_sink(VideoFormat::H264)), ("audio", feed.audio_sink(Some(AudioFormat::Opus)))]
+    {
         pipeline.add(&sink).map_err(broken)?;
         let end = pipeline.by_name(name).ok_or_else(|| SourceError::GStreamer(format!("no element {name}")))?;
         end.link(&sink).map_err(broken)?;

@@ -8,7 +8,7 @@ use super::feed::Feed;
 use super::pipeline::{element, pipeline, watch};
 use super::transcode::decodable;
 use super::trouble::Trouble;
-use super::unit::AudioFormat;
+use super::unit::{AudioFormat, VideoFormat};
 use crate::endpoint::{AudioCodec, AudioStream, RtspTransport, VideoCodec};
 use crate::media::SourceError;
 
@@ -112,6 +112,8 @@ impl<'a> Described<'a> {
     fn video_codec(&self) -> VideoCodec {
         match self.encoding {
             "H264" => VideoCodec::H264,
+            "VP8" | "VP8-DRAFT-IETF-01" => VideoCodec::Vp8,
+            "VP9" | "VP9-DRAFT-IETF-01" => VideoCodec::Vp9,
             other => VideoCodec::Other(other.to_owned()),
         }
     }
@@ -156,15 +158,12 @@ fn attach(pipeline: &gst::Pipeline, pad: &gst::Pad, feed: &Feed) -> Result<(), S
     let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
     let Some(described) = Described::of(&caps) else { return Ok(()) };
     let chain = match described.media {
-        "video" if described.video_codec() == VideoCodec::H264 => {
-            let units = gst::Caps::builder("video/x-h264")
-                .field("stream-format", "byte-stream")
-                .field("alignment", "au")
-                .build();
-            let sink = feed.depayloaded_video_sink();
-            sink.set_caps(Some(&units));
-            vec![element("rtph264depay")?, sink.upcast()]
-        }
+        "video" => match VideoFormat::of(&described.video_codec()) {
+            Some(VideoFormat::H264) => vec![element("rtph264depay")?, feed.depayloaded_h264_sink().upcast()],
+            Some(format @ VideoFormat::Vp8) => vec![element("rtpvp8depay")?, feed.video_sink(format).upcast()],
+            Some(format @ VideoFormat::Vp9) => vec![element("rtpvp9depay")?, feed.video_sink(format).upcast()],
+            None => vec![feed.unread_sink().upcast()],
+        },
         "audio" => {
             let depayloader = depayloader(&caps).and_then(|factory| factory.create().build().ok());
             let depayloader = depayloader.ok_or_else(|| SourceError::Unsupported(described.encoding.to_owned()))?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use gst::ClockTime;
 
-use super::unit::{Flow, Unit, VIDEO_CLOCK, ticks};
+use super::unit::{Unit, VIDEO_CLOCK, ticks};
 use crate::media::TrackStats;
 use crate::media::tap::{PacketSink, RtpFields, SinkGone, TapSettings, TapStats, Track};
 
@@ -79,16 +79,17 @@ impl Queue {
 
     /// Takes a unit from the hub, if this tap wants it. Never blocks for longer than the tap's thread looks at its queue.
     pub(super) fn offer(&self, unit: &Arc<Unit>) {
-        match (unit.flow, self.settings.audio) {
-            (Flow::Video, _) if self.settings.video.is_some() => self.lock().add_picture(unit),
-            (flow, Some((_, plan))) if flow.is_for(plan) => {
-                let mut inner = self.lock();
-                if inner.audio.len() >= MAX_AUDIO {
-                    inner.audio.pop_front();
-                }
-                inner.audio.push_back(unit.clone());
+        let TapSettings { video, audio } = self.settings;
+        if video.is_some_and(|(_, plan)| unit.flow.is_video_for(plan)) {
+            self.lock().add_picture(unit);
+        } else if audio.is_some_and(|(_, plan)| unit.flow.is_for(plan)) {
+            let mut inner = self.lock();
+            if inner.audio.len() >= MAX_AUDIO {
+                inner.audio.pop_front();
             }
-            _ => return,
+            inner.audio.push_back(unit.clone());
+        } else {
+            return;
         }
         self.wake.notify_all();
     }
@@ -207,7 +208,7 @@ enum Work {
 
 fn run(queue: &Queue, mut sink: Box<dyn PacketSink>) {
     let done = Done(queue);
-    let mut video = queue.settings.video.map(Stamp::new);
+    let mut video = queue.settings.video.map(|(fields, _)| Stamp::new(fields));
     let mut audio = queue.settings.audio.map(|(fields, _)| Stamp::new(fields));
     let mut partial: Option<Partial> = None;
     let mut due = Instant::now();
@@ -318,9 +319,9 @@ impl Stamp {
         let mut bytes = 0;
         for index in part {
             let payload = &unit.payloads[index];
-            // Marker: the last packet of a picture (RFC 6184, 5.1).
+            // Marker: the last packet of a picture (RFC 6184, 5.1; RFC 7741, 4.1; RFC 9628, 4.1).
             let marker = track == Track::Video && index + 1 == unit.payloads.len();
-            let mut header = Vec::with_capacity(14);
+            let mut header = Vec::with_capacity(12 + payload.head().len());
             header.extend_from_slice(&[0x80, u8::from(marker) << 7 | self.fields.payload_type & 0x7f]);
             header.extend_from_slice(&self.sequence.to_be_bytes());
             header.extend_from_slice(&time.to_be_bytes());
@@ -348,11 +349,15 @@ impl Stamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sdp::AudioPlan;
+    use crate::media::hub::unit::{Flow, VideoFormat};
+    use crate::sdp::{AudioPlan, VideoPlan};
 
     fn queue() -> Queue {
         let fields = RtpFields { payload_type: 96, ssrc: 1 };
-        Queue::new(TapSettings { video: Some(fields), audio: Some((fields, AudioPlan::PassOpus)) }, std::iter::empty())
+        Queue::new(
+            TapSettings { video: Some((fields, VideoPlan::PassH264)), audio: Some((fields, AudioPlan::PassOpus)) },
+            std::iter::empty(),
+        )
     }
 
     fn unit(flow: Flow, keyframe: bool, number: usize, bytes: usize) -> Arc<Unit> {
@@ -360,7 +365,7 @@ mod tests {
     }
 
     fn picture(keyframe: bool, number: usize) -> Arc<Unit> {
-        unit(Flow::Video, keyframe, number, 1000)
+        unit(Flow::Video(VideoFormat::H264), keyframe, number, 1000)
     }
 
     fn waiting(queue: &Queue) -> Vec<u32> {
@@ -375,6 +380,14 @@ mod tests {
         queue.offer(&picture(false, 2));
         assert_eq!(waiting(&queue), [1, 2]);
         assert_eq!(queue.stats().frames_skipped, 0, "before the start nothing is lost");
+    }
+
+    #[test]
+    fn only_pictures_of_the_planned_kind_are_taken() {
+        let queue = queue();
+        queue.offer(&unit(Flow::Video(VideoFormat::Vp8), true, 0, 1000));
+        queue.offer(&unit(Flow::Video(VideoFormat::H264), true, 1, 1000));
+        assert_eq!(waiting(&queue), [1]);
     }
 
     #[test]
@@ -400,7 +413,7 @@ mod tests {
     #[test]
     fn the_queue_is_bounded_in_bytes_but_takes_a_single_picture_of_any_size() {
         let queue = queue();
-        queue.offer(&unit(Flow::Video, true, 0, 2 * MAX_BYTES));
+        queue.offer(&unit(Flow::Video(VideoFormat::H264), true, 0, 2 * MAX_BYTES));
         assert_eq!(waiting(&queue), [0]);
         queue.offer(&picture(true, 1));
         assert_eq!(waiting(&queue), [1]);
@@ -411,7 +424,7 @@ mod tests {
     fn a_burst_takes_no_room_from_live_pictures() {
         let fields = RtpFields { payload_type: 96, ssrc: 1 };
         let burst = (0..1000).map(|number| (picture(number == 0, number), ClockTime::ZERO));
-        let queue = Queue::new(TapSettings { video: Some(fields), audio: None }, burst);
+        let queue = Queue::new(TapSettings { video: Some((fields, VideoPlan::PassH264)), audio: None }, burst);
         queue.offer(&picture(false, 1000));
         assert_eq!(waiting(&queue).len(), 1001);
         assert_eq!(queue.stats().frames_skipped, 0);

@@ -6,10 +6,11 @@ use gst::ClockTime;
 
 use super::gop::Picture;
 use super::h264::{self, MAX_PAYLOAD};
-use crate::endpoint::AudioCodec;
-use crate::sdp::AudioPlan;
+use super::vpx;
+use crate::endpoint::{AudioCodec, VideoCodec};
+use crate::sdp::{AudioPlan, VideoPlan};
 
-/// Hz, RFC 6184, section 8.2.1.
+/// Hz, whatever the codec (RFC 6184, section 8.2.1; RFC 7741, section 4.1; RFC 9628, section 4.1).
 pub(super) const VIDEO_CLOCK: u32 = 90_000;
 
 /// One access unit or audio frame as RTP payloads; only header fields differ from tap to tap.
@@ -28,11 +29,46 @@ pub(super) struct Unit {
 /// What a unit belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flow {
-    Video,
+    /// The source's own video.
+    Video(VideoFormat),
     /// The source's own audio.
     Native(AudioFormat),
     /// Opus, encoded here.
     Transcoded,
+}
+
+/// Video that goes into RTP as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum VideoFormat {
+    /// As a byte stream (Annex B), an access unit a buffer.
+    H264,
+    /// A frame a buffer.
+    Vp8,
+    /// A superframe a buffer: what is shown, with what is not shown before it.
+    Vp9,
+}
+
+impl VideoFormat {
+    pub(super) fn of(codec: &VideoCodec) -> Option<VideoFormat> {
+        match codec {
+            VideoCodec::H264 => Some(VideoFormat::H264),
+            VideoCodec::Vp8 => Some(VideoFormat::Vp8),
+            VideoCodec::Vp9 => Some(VideoFormat::Vp9),
+            VideoCodec::Other(_) => None,
+        }
+    }
+
+    /// What its buffers are.
+    pub(super) fn caps(self) -> gst::Caps {
+        match self {
+            VideoFormat::H264 => gst::Caps::builder("video/x-h264")
+                .field("stream-format", "byte-stream")
+                .field("alignment", "au")
+                .build(),
+            VideoFormat::Vp8 => gst::Caps::new_empty_simple("video/x-vp8"),
+            VideoFormat::Vp9 => gst::Caps::new_empty_simple("video/x-vp9"),
+        }
+    }
 }
 
 /// Audio that goes into RTP as it is.
@@ -63,6 +99,16 @@ impl AudioFormat {
 }
 
 impl Flow {
+    /// Whether a tap with this video plan takes units of this flow.
+    pub(super) fn is_video_for(self, plan: VideoPlan) -> bool {
+        matches!(
+            (self, plan),
+            (Flow::Video(VideoFormat::H264), VideoPlan::PassH264)
+                | (Flow::Video(VideoFormat::Vp8), VideoPlan::PassVp8)
+                | (Flow::Video(VideoFormat::Vp9), VideoPlan::PassVp9)
+        )
+    }
+
     /// Whether a tap with this audio plan takes units of this flow.
     pub(super) fn is_for(self, plan: AudioPlan) -> bool {
         matches!(
@@ -75,25 +121,47 @@ impl Flow {
     }
 }
 
-/// The payload of one packet: at most two bytes of its own, then memory shared with the unit and all taps.
+/// The payload of one packet: a few bytes of its own, then memory shared with the unit and all taps.
 #[derive(Debug)]
 pub(super) struct Payload {
-    head: [u8; 2],
-    head_len: usize,
+    head: Head,
     pub(super) body: gst::Memory,
+}
+
+/// The bytes of a payload that are not the frame's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Head {
+    bytes: [u8; Head::MAX],
+    len: usize,
+}
+
+impl Head {
+    /// A descriptor of VP9 with its scalability structure.
+    const MAX: usize = 9;
+
+    /// At most [`Head::MAX`] bytes; what is beyond is left out.
+    pub(super) fn new(bytes: &[u8]) -> Head {
+        let mut head = Head { len: bytes.len().min(Head::MAX), ..Head::default() };
+        head.bytes[..head.len].copy_from_slice(&bytes[..head.len]);
+        head
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
 }
 
 impl Payload {
     fn whole(body: gst::Memory) -> Payload {
-        Payload { head: [0; 2], head_len: 0, body }
+        Payload { head: Head::default(), body }
     }
 
     pub(super) fn head(&self) -> &[u8] {
-        &self.head[..self.head_len]
+        self.head.bytes()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.head_len + self.body.size()
+        self.head.len + self.body.size()
     }
 }
 
@@ -114,20 +182,36 @@ pub(super) fn ticks(time: ClockTime, clock: u32) -> u64 {
     (u128::from(time.nseconds()) * u128::from(clock) / 1_000_000_000) as u64
 }
 
-/// An access unit, already complete, as payloads. `None` when the memory cannot be read or holds no NAL unit.
-pub(super) fn video_unit(memory: &gst::Memory, keyframe: bool, pts: ClockTime) -> Option<Arc<Unit>> {
+/// An access unit of H.264, already complete, as payloads. `None` when the memory cannot be read or holds no NAL unit.
+pub(super) fn h264_unit(memory: &gst::Memory, keyframe: bool, pts: ClockTime) -> Option<Arc<Unit>> {
     let map = memory.map_readable().ok()?;
     let payloads: Vec<Payload> = h264::packets(&map, MAX_PAYLOAD)
         .into_iter()
         .map(|packet| match packet {
             h264::Packet::Single(nal) => Payload::whole(memory.share(nal)),
             h264::Packet::Aggregate(bytes) => Payload::whole(gst::Memory::from_slice(bytes)),
-            h264::Packet::Fragment { head, part } => Payload { head, head_len: 2, body: memory.share(part) },
+            h264::Packet::Fragment { head, part } => Payload { head: Head::new(&head), body: memory.share(part) },
         })
         .collect();
+    video_unit(VideoFormat::H264, keyframe, pts, payloads)
+}
+
+/// A frame of VP8 or VP9 as payloads. `None` when it is empty.
+pub(super) fn vpx_unit(frame: &vpx::Frame, memory: &gst::Memory, pts: ClockTime) -> Option<Arc<Unit>> {
+    let packets = frame.packets(memory.size(), MAX_PAYLOAD).into_iter();
+    let payloads = packets.map(|(head, part)| Payload { head, body: memory.share(part) }).collect();
+    let format = match frame.codec {
+        vpx::Codec::Vp8 => VideoFormat::Vp8,
+        vpx::Codec::Vp9 => VideoFormat::Vp9,
+    };
+    video_unit(format, frame.keyframe, pts, payloads)
+}
+
+fn video_unit(format: VideoFormat, keyframe: bool, pts: ClockTime, payloads: Vec<Payload>) -> Option<Arc<Unit>> {
     let bytes = payloads.iter().map(Payload::len).sum();
     let rtp_time = ticks(pts, VIDEO_CLOCK) as u32;
-    (!payloads.is_empty()).then(|| Arc::new(Unit { flow: Flow::Video, pts, rtp_time, keyframe, payloads, bytes }))
+    let unit = Unit { flow: Flow::Video(format), pts, rtp_time, keyframe, payloads, bytes };
+    (!unit.payloads.is_empty()).then(|| Arc::new(unit))
 }
 
 /// The RTP time of an audio flow. Receivers conceal every gap, even of one sample, so frames follow each other without one

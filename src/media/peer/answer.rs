@@ -55,8 +55,10 @@ fn sent(section: &PlannedSection) -> Option<Format> {
     if !matches!(section.direction, Direction::SendOnly | Direction::SendRecv) {
         return None;
     }
-    match (&section.video, section.audio) {
+    match (section.video, section.audio) {
         (Some(VideoPlan::PassH264), _) => Some(Format::H264),
+        (Some(VideoPlan::PassVp8), _) => Some(Format::VP8),
+        (Some(VideoPlan::PassVp9), _) => Some(Format::VP9),
         (None, Some(AudioPlan::PassPcmu)) => Some(Format::PCMU),
         (None, Some(AudioPlan::PassPcma)) => Some(Format::PCMA),
         (None, Some(AudioPlan::PassOpus | AudioPlan::ToOpus)) => Some(Format::OPUS),

@@ -114,7 +114,7 @@ pub(super) async fn take_answer(
 ) -> Result<(), PeerError> {
     for section in answer.sections.iter().filter(|section| section.direction.receives()) {
         let Some(&(payload_type, track)) = section.codecs.first() else { continue };
-        let Some(format) = Format::of(track) else { continue };
+        let format = Format::of(track);
         // webrtcbin connects the pads whose caps it has seen when the answer comes, and fixes their codec.
         if let Some(pad) = pads.iter().find(|pad| pad.track == format.track) {
             pad.announce(format, payload_type)?;

@@ -26,18 +26,21 @@ pub(in crate::media) struct Format {
 
 impl Format {
     pub(in crate::media) const H264: Self = Self { track: Track::Video, encoding: "H264", clock_rate: 90_000 };
+    pub(in crate::media) const VP8: Self = Self { track: Track::Video, encoding: "VP8", clock_rate: 90_000 };
+    pub(in crate::media) const VP9: Self = Self { track: Track::Video, encoding: "VP9", clock_rate: 90_000 };
     pub(in crate::media) const OPUS: Self = Self { track: Track::Audio, encoding: "OPUS", clock_rate: 48_000 };
     pub(in crate::media) const PCMU: Self = Self { track: Track::Audio, encoding: "PCMU", clock_rate: 8_000 };
     pub(in crate::media) const PCMA: Self = Self { track: Track::Audio, encoding: "PCMA", clock_rate: 8_000 };
 
-    /// How a track is sent; `None`: we cannot make it.
-    pub(in crate::media) fn of(track: CallerTrack) -> Option<Self> {
+    /// How a track is sent.
+    pub(in crate::media) fn of(track: CallerTrack) -> Self {
         match track {
-            CallerTrack::H264 => Some(Self::H264),
-            CallerTrack::Opus => Some(Self::OPUS),
-            CallerTrack::Pcmu => Some(Self::PCMU),
-            CallerTrack::Pcma => Some(Self::PCMA),
-            CallerTrack::Vp8 => None,
+            CallerTrack::H264 => Self::H264,
+            CallerTrack::Vp8 => Self::VP8,
+            CallerTrack::Vp9 => Self::VP9,
+            CallerTrack::Opus => Self::OPUS,
+            CallerTrack::Pcmu => Self::PCMU,
+            CallerTrack::Pcma => Self::PCMA,
         }
     }
 

@@ -228,8 +228,8 @@ impl Running {
         let (mut video, mut audio) = (None, None);
         for section in &agreed.plan.sections {
             let fields = |ssrc| RtpFields { payload_type: section.payload_type, ssrc };
-            if section.video.is_some() {
-                video = ssrc(Track::Video).map(fields);
+            if let Some(plan) = section.video {
+                video = ssrc(Track::Video).map(|ssrc| (fields(ssrc), plan));
             } else if let Some(plan) = section.audio {
                 audio = ssrc(Track::Audio).map(|ssrc| (fields(ssrc), plan));
             }
