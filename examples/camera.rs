@@ -41,6 +41,9 @@ struct Arguments {
     /// Draws the time into the picture, readable by machines.
     #[arg(long)]
     stamp: bool,
+    /// A beat each second, in the tone and in a corner of the picture.
+    #[arg(long)]
+    beat: bool,
     /// Noise in the picture, which uses up the bitrate.
     #[arg(long)]
     noise: bool,
@@ -106,6 +109,7 @@ fn main() -> anyhow::Result<()> {
         keyframe: arguments.keyframe,
         bitrate: arguments.bitrate,
         stamp: arguments.stamp,
+        beat: arguments.beat,
         noise: arguments.noise,
         udp_only: arguments.udp_only,
         login: arguments.user.zip(arguments.password),

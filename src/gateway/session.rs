@@ -279,7 +279,7 @@ impl Session {
                 self.around.facts.record(&Fact::PathFound { call: self.id, line: &self.line });
                 Input::PathFound
             }
-            media::Event::Line { .. } => return None,
+            media::Event::Recording { .. } | media::Event::Line { .. } => return None,
         })
     }
 

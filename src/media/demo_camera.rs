@@ -20,6 +20,7 @@ use gst_rtsp_server::prelude::*;
 use gst_video::prelude::*;
 use url::Url;
 
+use super::beat;
 use super::hub::pattern::h264_encoder;
 
 /// Blocks of the stamp.
@@ -53,6 +54,8 @@ pub struct DemoSettings {
     pub bitrate: u32,
     /// Draws the time into the picture, readable by machines. Takes a width of 512 or more.
     pub stamp: bool,
+    /// Puts the second's beat into picture and tone, see [`super::beat`].
+    pub beat: bool,
     /// Colour bars with noise in a corner, which use up the bitrate as a real picture does; otherwise a ball on black, which does not.
     pub noise: bool,
     /// Refuses media within the RTSP connection, as some cameras do.
@@ -100,6 +103,7 @@ impl Default for DemoSettings {
             keyframe: 50,
             bitrate: 800,
             stamp: false,
+            beat: false,
             noise: false,
             udp_only: false,
             login: None,
@@ -248,6 +252,9 @@ fn configure(element: &gst::Element, settings: &DemoSettings, copy: &CopyFile) {
             gst::PadProbeReturn::Ok
         });
     }
+    if settings.beat {
+        beat::add(bin.by_name("picture"), bin.by_name("tone"));
+    }
     if let (Some(copy), Some(pad)) = (copy.clone(), bin.by_name("coded").and_then(|coded| coded.static_pad("src"))) {
         pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
             if let Some(map) = info.buffer().and_then(|buffer| buffer.map_readable().ok()) {
@@ -281,10 +288,14 @@ fn draw_stamp(buffer: &mut gst::BufferRef, caps: &gst::Caps, value: u32) {
 fn launch_text(settings: &DemoSettings) -> Result<String, DemoError> {
     let DemoSettings { width, height, fps, keyframe, bitrate, tone, .. } = *settings;
     let stamp = if settings.stamp { "! identity name=stamp silent=true" } else { "" };
+    let (beat, beaten) = match settings.beat {
+        true => ("! identity name=picture silent=true", ",format=S16LE,channels=1 ! identity name=tone silent=true"),
+        false => ("", ""),
+    };
     let pattern = if settings.noise { "smpte" } else { "ball" };
     let picture = format!(
         "videotestsrc is-live=true pattern={pattern} ! video/x-raw,format=I420,width={width},height={height},framerate={fps}/1 \
-         ! timeoverlay valignment=bottom ! clockoverlay valignment=bottom halignment=right {stamp}"
+         ! timeoverlay valignment=bottom ! clockoverlay valignment=bottom halignment=right {stamp} {beat}"
     );
     let units = "stream-format=byte-stream,alignment=au ! identity name=coded silent=true";
     let video = match &settings.video {
@@ -323,7 +334,7 @@ fn launch_text(settings: &DemoSettings) -> Result<String, DemoError> {
         // 20 ms at 48 kHz; the rate that a codec wants is made from it.
         let name = if video.is_empty() { "pay0" } else { "pay1" };
         format!(
-            "audiotestsrc is-live=true freq={tone} volume=0.3 samplesperbuffer=960 ! audio/x-raw,rate=48000 \
+            "audiotestsrc is-live=true freq={tone} volume=0.3 samplesperbuffer=960 ! audio/x-raw,rate=48000{beaten} \
              ! audioconvert ! audioresample ! {audio} name={name}"
         )
     };

@@ -11,7 +11,9 @@ use tokio_util::task::TaskTracker;
 
 use super::certificate::Certificate;
 use super::hub::{Hub, Lease};
+use super::peer::incoming::Incoming;
 use super::peer::{self, Order, Peer, PeerSetup, Side};
+use super::recorder::{self, RecordSettings, Recording, RecordingEnd, RecordingId, RecordingNews};
 use super::{
     CallId, Command, Event, IceSettings, LineName, PeerError, PluginError, Settings, SourceError, Teardown, plugins,
 };
@@ -73,6 +75,7 @@ pub fn start(settings: Settings) -> Result<(Media, mpsc::Receiver<Event>), Start
     let actor = Actor {
         hubs,
         calls: HashMap::new(),
+        recordings: HashMap::new(),
         ice: settings.ice,
         certificate: certificate.clone(),
         events,
@@ -90,6 +93,7 @@ pub fn start(settings: Settings) -> Result<(Media, mpsc::Receiver<Event>), Start
 struct Actor {
     hubs: HashMap<LineName, Hub>,
     calls: HashMap<CallId, Held>,
+    recordings: HashMap<RecordingId, Recording>,
     ice: IceSettings,
     certificate: Arc<Certificate>,
     events: mpsc::Sender<Event>,
@@ -100,6 +104,8 @@ struct Actor {
 /// What a call holds.
 struct Held {
     lease: Arc<Lease>,
+    /// The caller's media, also before there is a peer.
+    incoming: Arc<Incoming>,
     peer: Option<Peer>,
     /// Stops waiting for the source.
     stop: CancellationToken,
@@ -116,6 +122,9 @@ impl Actor {
                     None => break,
                 },
             }
+        }
+        for recording in self.recordings.values() {
+            recording.stop(RecordingEnd::Shutdown);
         }
         let calls: Vec<CallId> = self.calls.keys().copied().collect();
         for call in calls {
@@ -151,6 +160,12 @@ impl Actor {
                     peer.add_candidate(candidate);
                 }
             }
+            Command::Record(settings) => self.record(*settings),
+            Command::StopRecording { id } => {
+                if let Some(recording) = self.recordings.remove(&id) {
+                    recording.stop(RecordingEnd::Stopped);
+                }
+            }
             Command::Close { call } => self.close(call),
         }
     }
@@ -173,6 +188,7 @@ impl Actor {
                 ice: self.ice.clone(),
                 certificate: self.certificate.clone(),
                 lease: held.lease.clone(),
+                incoming: held.incoming.clone(),
                 events: self.events.clone(),
             }));
         }
@@ -187,7 +203,8 @@ impl Actor {
         };
         let lease = Arc::new(hub.lease());
         let stop = CancellationToken::new();
-        self.calls.insert(call, Held { lease: lease.clone(), peer: None, stop: stop.clone() });
+        self.calls
+            .insert(call, Held { lease: lease.clone(), incoming: Arc::default(), peer: None, stop: stop.clone() });
         let events = self.events.clone();
         self.tasks.spawn(async move {
             let opened = tokio::select! {
@@ -208,13 +225,45 @@ impl Actor {
         });
     }
 
+    fn record(&mut self, settings: RecordSettings) {
+        self.recordings.retain(|_, recording| !recording.is_over());
+        let id = settings.id;
+        if self.recordings.contains_key(&id) {
+            return;
+        }
+        let lease = match settings.call {
+            // The call's own: a recording is no further caller.
+            Some(call) => {
+                let held = self.calls.get(&call);
+                held.map(|held| (held.lease.clone(), Some(held.incoming.clone()))).ok_or(RecordingEnd::CallOver)
+            }
+            None => {
+                let hub = self.hubs.get(&settings.line).map(|hub| (Arc::new(hub.lease()), None));
+                hub.ok_or(RecordingEnd::Source(SourceError::NoSuchLine))
+            }
+        };
+        match lease {
+            Ok((lease, incoming)) => {
+                let recording = recorder::begin(settings, lease, incoming, self.events.clone(), &self.tasks);
+                self.recordings.insert(id, recording);
+            }
+            Err(why) => {
+                let news = RecordingNews::Ended { why, files: 0, bytes: 0, length: Duration::ZERO, lost: 0 };
+                self.tell(Event::Recording { id, news });
+            }
+        }
+    }
+
     /// Always answered, also for a call that holds nothing.
     fn close(&mut self, call: CallId) {
+        for recording in self.recordings.values().filter(|recording| recording.call == Some(call)) {
+            recording.stop(RecordingEnd::CallOver);
+        }
         let held = self.calls.remove(&call);
         let events = self.events.clone();
         self.tasks.spawn(async move {
             let mut teardown = Teardown { took: Duration::ZERO, leaked: false };
-            if let Some(Held { lease, peer, stop }) = held {
+            if let Some(Held { lease, peer, stop, .. }) = held {
                 stop.cancel();
                 if let Some(peer) = peer {
                     teardown = peer.close().await;

@@ -3,6 +3,7 @@
 //! GStreamer is a C library with threads: callbacks hold weak references and only send events, nothing in them can panic, and
 //! teardown is off the streaming threads with a deadline.
 
+pub mod beat;
 pub mod caller;
 mod certificate;
 pub mod demo_camera;
@@ -10,6 +11,7 @@ mod engine;
 pub mod hub;
 mod peer;
 mod plugins;
+pub mod recorder;
 mod servers;
 pub mod tap;
 mod teardown;
@@ -21,6 +23,7 @@ use crate::sdp::{self, CallerServers, IceServer};
 
 pub use engine::{Media, StartError, start};
 pub use plugins::{PluginError, init};
+pub use recorder::{RecordSettings, RecordingEnd, RecordingId, RecordingNews};
 
 /// One call, for the life of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -127,6 +130,12 @@ pub enum Command {
         call: CallId,
         candidate: sdp::Candidate,
     },
+    /// Begins a recording. Everything that comes of it is told as `Recording`; at the latest that it has ended.
+    Record(Box<RecordSettings>),
+    /// Ends a recording. One that is not there is passed over: it has ended by itself.
+    StopRecording {
+        id: RecordingId,
+    },
     /// Takes the peer (if any) and the lease down. Always answered by `Closed`.
     Close {
         call: CallId,
@@ -203,6 +212,11 @@ pub enum Event {
         call: CallId,
         teardown: Teardown,
     },
+    /// Something of a recording.
+    Recording {
+        id: RecordingId,
+        news: RecordingNews,
+    },
     /// The line's source changed its state.
     Line {
         line: LineName,
@@ -229,7 +243,7 @@ impl Event {
             | Self::PathFound { call }
             | Self::PeerFailed { call, .. }
             | Self::Closed { call, .. } => Some(*call),
-            Self::Line { .. } => None,
+            Self::Recording { .. } | Self::Line { .. } => None,
         }
     }
 }

@@ -40,7 +40,6 @@ const OPTIONAL: &[(&[&str], &str, &str)] = &[
     (&["mulawenc"], "gstreamer1.0-plugins-good", "the demo has no tone"),
     (&["avdec_aac"], "gstreamer1.0-libav", "cameras with AAC audio have no sound"),
     (&["avdec_g722"], "gstreamer1.0-libav", "cameras with G.722 audio have no sound"),
-    (&["matroskamux"], "gstreamer1.0-plugins-good", "calls cannot be recorded"),
 ];
 
 /// GStreamer is not as callgate needs it.

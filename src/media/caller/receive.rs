@@ -134,7 +134,7 @@ impl Receiver {
             }
         }
         if let Some(recording) = &self.recording {
-            recording.write(track, sample.clone(), keyframe);
+            recording.write(track, sample, keyframe);
         }
         self.arrived.send_if_modified(|so_far| {
             let flag = match track {

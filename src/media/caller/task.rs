@@ -83,9 +83,8 @@ fn assemble(
     certificate: Arc<Certificate>,
     events: mpsc::Sender<CallerEvent>,
 ) -> Result<Calling, PeerError> {
-    let tracks = usize::from(settings.video) + usize::from(settings.audio);
     let recording = match &settings.record {
-        Some(path) => Some(Arc::new(Recording::open(path, tracks)?)),
+        Some(path) => Some(Arc::new(Recording::open(path)?)),
         None => None,
     };
     let side = side(&settings, offer)?;

@@ -5,12 +5,13 @@ use gst_app::{AppSink, AppSinkCallbacks};
 
 use crate::endpoint::{AudioCodec, AudioStream, Streams, VideoCodec, VideoStream};
 use crate::media::PeerError;
+use crate::media::beat;
 use crate::media::peer::connection::fault;
 use crate::media::peer::outgoing::Format;
 
 macro_rules! tone {
     () => {
-        "audiotestsrc is-live=true freq=660 samplesperbuffer=960 ! audio/x-raw,rate=48000,channels=1 ! audioconvert ! audioresample"
+        "audiotestsrc is-live=true freq=660 samplesperbuffer=960 ! audio/x-raw,format=S16LE,rate=48000,channels=1 ! identity name=tone silent=true ! audioconvert ! audioresample"
     };
 }
 macro_rules! out {
@@ -19,7 +20,7 @@ macro_rules! out {
     };
 }
 const H264: &str = concat!(
-    "videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=240,framerate=15/1 ",
+    "videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=320,height=240,framerate=15/1 ! identity name=picture silent=true ",
     "! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=30 ! video/x-h264,profile=constrained-baseline ",
     "! rtph264pay name=pay config-interval=-1 aggregate-mode=zero-latency",
     out!()
@@ -27,7 +28,7 @@ const H264: &str = concat!(
 macro_rules! vpx {
     ($codec:literal) => {
         concat!(
-            "videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=320,height=240,framerate=15/1 ! ",
+            "videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=320,height=240,framerate=15/1 ! identity name=picture silent=true ! ",
             $codec,
             "enc deadline=1 cpu-used=8 lag-in-frames=0 threads=1 target-bitrate=400000 keyframe-max-dist=30 ! rtp",
             $codec,
@@ -78,6 +79,7 @@ impl TestMedia {
         let (Some(payloader), Some(out)) = (pipeline.by_name("pay"), out) else {
             return Err(fault("test media has no end"));
         };
+        beat::add(pipeline.by_name("picture"), pipeline.by_name("tone"));
         payloader.set_property("pt", u32::from(payload_type));
         payloader.set_property("ssrc", ssrc);
         let new_sample = move |out: &AppSink| {

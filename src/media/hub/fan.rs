@@ -5,10 +5,12 @@ use std::time::Instant;
 
 use super::gop::GopCache;
 use super::h264::{ParameterSets, read_access_unit};
+use super::listener::{Listener, Listeners};
 use super::tap::Queue;
 use super::unit::{AudioClock, AudioFormat, Flow, Unit, VideoFormat, audio_units, h264_unit, vpx_unit};
 use super::vpx;
 use crate::endpoint::{VideoCodec, VideoStream};
+use crate::media::recorder::Codec;
 use crate::media::tap::TapSettings;
 
 /// The hub's switch. No call under its lock blocks: queues are bounded, and the transcoder's input is leaky.
@@ -28,6 +30,7 @@ struct State {
     native_clock: AudioClock,
     transcoded_clock: AudioClock,
     taps: Vec<Arc<Queue>>,
+    listeners: Listeners,
     transcoder: Option<gst_app::AppSrc>,
     last_media: Option<Instant>,
 }
@@ -51,6 +54,7 @@ impl Fan {
         let mut state = self.lock();
         state.generation = generation;
         state.cache.clear();
+        state.listeners.begin();
         state.parameters = ParameterSets::default();
         state.picture_size = None;
         state.last_media = None;
@@ -76,6 +80,15 @@ impl Fan {
 
     pub(super) fn leave(&self, queue: &Arc<Queue>) {
         self.lock().taps.retain(|tap| !Arc::ptr_eq(tap, queue));
+    }
+
+    /// Puts a listener in, between two pictures: it is given the cached ones at once.
+    pub(super) fn listen(&self, listener: Arc<dyn Listener>) {
+        self.lock().listeners.join(listener);
+    }
+
+    pub(super) fn silence(&self, listener: &Arc<dyn Listener>) {
+        self.lock().listeners.leave(listener);
     }
 
     /// Media came that only says that the source lives.
@@ -114,7 +127,11 @@ impl Fan {
             // Flushing: it is being taken down.
             let _ = transcoder.push_sample(sample);
         }
-        if let (Some(format), Some(pts)) = (format, clock_time(sample)) {
+        let pts = clock_time(sample);
+        if let Some(pts) = pts {
+            state.listeners.sound(sample, pts);
+        }
+        if let (Some(format), Some(pts)) = (format, pts) {
             let units = audio_units(buffer, Flow::Native(format), format, pts, &mut state.native_clock);
             units.iter().for_each(|unit| state.give(unit));
         }
@@ -150,6 +167,7 @@ impl State {
         if read.new_parameters {
             self.cache.clear();
         }
+        self.listeners.picture(Codec::H264, &memory, read.keyframe, pts, read.new_parameters);
         self.cache.push(unit.clone());
         self.give(&unit);
         let (width, height) = self.parameters.picture_size()?;
@@ -161,6 +179,11 @@ impl State {
         let frame = vpx::Frame::read(codec, &memory.map_readable().ok()?)?;
         let unit = vpx_unit(&frame, memory, pts)?;
         self.picture_size = frame.size.or(self.picture_size);
+        let recorded = match codec {
+            vpx::Codec::Vp8 => Codec::Vp8,
+            vpx::Codec::Vp9 => Codec::Vp9,
+        };
+        self.listeners.picture(recorded, memory, frame.keyframe, pts, false);
         self.cache.push(unit.clone());
         self.give(&unit);
         let (width, height) = self.picture_size?;

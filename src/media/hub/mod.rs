@@ -9,14 +9,15 @@ mod fan;
 mod feed;
 mod gop;
 pub(super) mod h264;
+mod listener;
 pub(super) mod pattern;
 mod pipeline;
 mod rtsp;
-mod sps;
+pub(super) mod sps;
 mod tap;
 mod transcode;
 mod trouble;
-mod unit;
+pub(super) mod unit;
 pub(super) mod vpx;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::endpoint::Streams;
 use crate::sdp::AudioPlan;
 use desk::Desk;
 use fan::Fan;
+pub(super) use listener::Listener;
 use tap::Queue;
 
 /// What the hub's thread, its handles and its taps have in common.
@@ -148,6 +150,26 @@ impl Lease {
             self.handle.shared.fan.leave(&queue);
         }
         Tap { handle: self.handle.clone(), queue, opus }
+    }
+}
+
+impl Lease {
+    /// Listens from now on, over reopenings of the source: with the pictures since the last keyframe, then what comes, as it comes.
+    pub(super) fn listen(&self, listener: Arc<dyn Listener>) -> Listening {
+        self.handle.shared.fan.listen(listener.clone());
+        Listening { handle: self.handle.clone(), listener }
+    }
+}
+
+/// One listener's place. Dropping it ends it.
+pub(super) struct Listening {
+    handle: Arc<Handle>,
+    listener: Arc<dyn Listener>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.handle.shared.fan.silence(&self.listener);
     }
 }
 

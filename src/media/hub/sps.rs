@@ -1,7 +1,7 @@
 //! The picture's size out of a sequence parameter set (H.264, 7.3.2.1.1). Pure.
 
 /// Width and height in pixels after cropping; `None` when the set is cut off or makes no sense.
-pub(super) fn picture_size(nal: &[u8]) -> Option<(u32, u32)> {
+pub(in crate::media) fn picture_size(nal: &[u8]) -> Option<(u32, u32)> {
     let payload = without_emulation_prevention(nal.get(1..)?);
     let mut bits = Bits { bytes: &payload, at: 0 };
     let profile = bits.take(8)?;

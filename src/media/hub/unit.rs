@@ -283,7 +283,7 @@ pub(super) fn audio_units(
 }
 
 /// Ticks at 48 kHz of an Opus packet, from its first bytes (RFC 6716, section 3.1).
-fn opus_duration(packet: &[u8]) -> u64 {
+pub(in crate::media) fn opus_duration(packet: &[u8]) -> u64 {
     let Some(&toc) = packet.first() else { return 0 };
     let config = toc >> 3;
     let frame = match config {

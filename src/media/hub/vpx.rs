@@ -22,7 +22,7 @@ pub(in crate::media) struct Frame {
     /// It refers to nothing before it, and nothing after it refers to what is before it.
     pub(in crate::media) keyframe: bool,
     /// Width and height in pixels, of a keyframe.
-    pub(super) size: Option<(u32, u32)>,
+    pub(in crate::media) size: Option<(u32, u32)>,
     /// VP9's, which says how its samples are: 0 has 8 bits and half the colour each way.
     pub(super) profile: u8,
 }

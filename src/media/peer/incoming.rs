@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use gst::prelude::*;
 
 use crate::media::TrackStats;
+use crate::media::recorder::{Codec, Inlet, Piece};
 use crate::media::tap::Track;
 
 /// Pads (one per SSRC and payload type) that a caller may have open. Further ones stay unlinked, which stops their jitter buffer.
@@ -59,13 +60,19 @@ impl Sequence {
     }
 }
 
-/// What came from the other side. The one place to route it from: where [`Incoming::count`] lets a packet through.
+/// What came from the other side. The one place to route it from: where [`Incoming::count`] lets a packet through, which then goes to
+/// recordings.
 #[derive(Debug, Default)]
 pub(in crate::media) struct Incoming {
     /// The certificate matched: until then every packet is dropped unseen.
     trusted: AtomicBool,
     video: Counters,
     audio: Counters,
+    recordings: Mutex<Vec<Arc<Inlet>>>,
+    /// There are some.
+    recorded: AtomicBool,
+    /// Pads so far: each has a number.
+    numbers: AtomicU64,
     /// Keeps our pads alive: a link holds no reference.
     pads: Mutex<Vec<gst::Pad>>,
 }
@@ -93,18 +100,23 @@ impl Incoming {
         let Some(track) = track_of(from) else { return };
         let (one, list) = (Arc::downgrade(self), Arc::downgrade(self));
         let sequence = Arc::new(Sequence::default());
+        let stream = codec_of(from).map(|codec| (self.numbers.fetch_add(1, Ordering::Relaxed), codec));
         let sequence_of_list = sequence.clone();
         let pad = gst::Pad::builder(gst::PadDirection::Sink)
-            .chain_function(move |_, _, packet| {
-                if let Some(incoming) = one.upgrade() {
-                    incoming.count(track, &sequence, &packet);
+            .chain_function(move |pad, _, packet| {
+                if let Some(incoming) = one.upgrade()
+                    && incoming.count(track, &sequence, &packet)
+                {
+                    incoming.hand_on(pad, track, stream, packet);
                 }
                 Ok(gst::FlowSuccess::Ok)
             })
-            .chain_list_function(move |_, _, packets| {
+            .chain_list_function(move |pad, _, packets| {
                 if let Some(incoming) = list.upgrade() {
-                    for packet in packets.iter() {
-                        incoming.count(track, &sequence_of_list, packet);
+                    for packet in packets.iter_owned() {
+                        if incoming.count(track, &sequence_of_list, &packet) {
+                            incoming.hand_on(pad, track, stream, packet);
+                        }
                     }
                 }
                 Ok(gst::FlowSuccess::Ok)
@@ -135,6 +147,32 @@ impl Incoming {
         true
     }
 
+    /// Puts everything that comes from now on into `inlet`, as long as what is returned is held.
+    pub(in crate::media) fn record(self: Arc<Self>, inlet: Arc<Inlet>) -> Recorded {
+        let mut recordings = self.recordings.lock().unwrap_or_else(PoisonError::into_inner);
+        // The picture can be used from a keyframe on.
+        inlet.want_keyframe();
+        recordings.push(inlet.clone());
+        self.recorded.store(true, Ordering::Relaxed);
+        drop(recordings);
+        Recorded { incoming: self, inlet }
+    }
+
+    /// Gives a packet to the recordings; asks the caller for a keyframe if one of them wants it.
+    fn hand_on(&self, pad: &gst::Pad, track: Track, stream: Option<(u64, Codec)>, packet: gst::Buffer) {
+        let Some((number, codec)) = stream.filter(|_| self.recorded.load(Ordering::Relaxed)) else { return };
+        let mut wanted = false;
+        let recordings = self.recordings.lock().unwrap_or_else(PoisonError::into_inner);
+        for inlet in recordings.iter() {
+            inlet.put(Piece::Packet { pad: number, kind: track, codec, packet: packet.clone() });
+            wanted |= track == Track::Video && inlet.takes_keyframe_request();
+        }
+        drop(recordings);
+        if wanted {
+            pad.push_event(gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build());
+        }
+    }
+
     /// The certificate matched.
     pub(in crate::media) fn trust(&self) {
         self.trusted.store(true, Ordering::Release);
@@ -146,6 +184,33 @@ impl Incoming {
 
     pub(in crate::media) fn audio(&self) -> TrackStats {
         self.audio.stats()
+    }
+}
+
+/// A recording's place. Dropping it ends it.
+pub(in crate::media) struct Recorded {
+    incoming: Arc<Incoming>,
+    inlet: Arc<Inlet>,
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        let mut recordings = self.incoming.recordings.lock().unwrap_or_else(PoisonError::into_inner);
+        recordings.retain(|inlet| !Arc::ptr_eq(inlet, &self.inlet));
+        self.incoming.recorded.store(!recordings.is_empty(), Ordering::Relaxed);
+    }
+}
+
+/// What a pad of `webrtcbin` is encoded with, if it can be recorded.
+fn codec_of(pad: &gst::Pad) -> Option<Codec> {
+    match pad.current_caps()?.structure(0)?.get::<&str>("encoding-name").ok()? {
+        "H264" => Some(Codec::H264),
+        "VP8" => Some(Codec::Vp8),
+        "VP9" => Some(Codec::Vp9),
+        "OPUS" => Some(Codec::Opus),
+        "PCMU" => Some(Codec::Pcmu),
+        "PCMA" => Some(Codec::Pcma),
+        _ => None,
     }
 }
 

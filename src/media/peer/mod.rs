@@ -46,6 +46,8 @@ pub(super) struct PeerSetup {
     pub(super) certificate: Arc<Certificate>,
     /// Keeps the line's source open.
     pub(super) lease: Arc<Lease>,
+    /// Where the other side's media comes.
+    pub(super) incoming: Arc<incoming::Incoming>,
     pub(super) events: mpsc::Sender<Event>,
 }
 

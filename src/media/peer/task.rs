@@ -88,8 +88,7 @@ pub(super) async fn run(
 /// # Errors
 /// [`PeerError::GStreamer`]; what was built by then is taken down.
 fn assemble(setup: PeerSetup, servers: Servers) -> Result<Running, PeerError> {
-    let PeerSetup { call, side, ice, certificate, lease, events, .. } = setup;
-    let incoming = Arc::new(Incoming::default());
+    let PeerSetup { call, side, ice, certificate, lease, incoming, events, .. } = setup;
     let requests = Arc::new(AtomicU64::new(0));
     let negotiation = Negotiation::begin(side, ice, servers, certificate, &requests, |connection| {
         incoming.attach(&connection.webrtcbin);
