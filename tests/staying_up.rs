@@ -19,7 +19,7 @@ mod signaling;
 use callgate::media::caller::{AccessUnit, CallerEvent, CallerSettings};
 use callgate::protocol::{Answer, Body, CallEnd, EndWord, Offer};
 use callgate::sdp;
-use calls::{Caller, units, watcher};
+use calls::{Caller, soon, units, watcher};
 use daemon::{Daemon, field};
 use nostr::PublicKey;
 use path::Path;
@@ -53,9 +53,13 @@ impl Call {
         let mut caller = Caller::start(CallerSettings { units: Some(told), ..watcher() }).await;
         let offer = path.as_deref_mut().map_or_else(|| caller.offer.clone(), |path| path.offer(&caller.offer));
         let answer = run::offer(&mut party, lines[0], SESSION, offer).await;
-        let seen = path.map_or_else(|| answer.clone(), |path| path.answer(&answer));
+        let seen = path.as_deref_mut().map_or_else(|| answer.clone(), |path| path.answer(&answer));
         caller.take(&seen).await;
         caller.is(CallerEvent::FirstFrame).await;
+        if let Some(path) = path {
+            // Who was never heard cannot fall silent.
+            soon("a report of the caller", path.to_gateway.next_rtcp()).await;
+        }
         Self { party, caller, pictures, line: lines[0], answer, daemon, _relay: relay, _folder: folder }
     }
 

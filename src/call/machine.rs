@@ -78,6 +78,8 @@ pub enum Input {
     FirstMedia,
     /// Media finds that the other side's further offer does not belong to the call.
     NotRenegotiated,
+    /// A restart of the other side's was answered, and led to no new path.
+    NoNewPath,
     /// Nothing comes from the other side any more.
     PathLost,
     /// After that: the other side is heard again.
@@ -286,6 +288,7 @@ impl Call {
             Input::OfferTaken => self.offer_taken(),
             Input::MoreWays => self.more_ways(&mut out),
             Input::NotRenegotiated => self.keep_up(|upkeep| upkeep.offer_done(now, None, &mut out)),
+            Input::NoNewPath => self.keep_up(|upkeep| upkeep.no_new_path(&mut out)),
             Input::PathLost => self.keep_up(|upkeep| upkeep.path_lost(now)),
             Input::PathFound => self.keep_up(Upkeep::path_found),
             Input::LocalCandidate { candidate, mid, index } => {

@@ -271,6 +271,7 @@ impl Session {
                 self.around.facts.record(&Fact::NotRenegotiated { call: self.id, why });
                 return None;
             }
+            media::Event::NoNewPath { .. } => Input::NoNewPath,
             media::Event::PathLost { .. } => {
                 self.around.facts.record(&Fact::PathLost { call: self.id, line: &self.line });
                 Input::PathLost

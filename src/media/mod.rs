@@ -196,6 +196,10 @@ pub enum Event {
         call: CallId,
         why: sdp::SdpReject,
     },
+    /// A restart of the other side's was answered a while ago, and led to no new path. What path there was may still be good.
+    NoNewPath {
+        call: CallId,
+    },
     /// Nothing comes from the other side any more. The peer stays as it is: the path may be found again, by itself or by an ICE restart.
     PathLost {
         call: CallId,
@@ -239,6 +243,7 @@ impl Event {
             | Self::Stats { call, .. }
             | Self::NotRenegotiated { call, .. }
             | Self::AnswerRefused { call, .. }
+            | Self::NoNewPath { call }
             | Self::PathLost { call }
             | Self::PathFound { call }
             | Self::PeerFailed { call, .. }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use callgate::sdp::{Candidate, CandidateKind};
 use tokio::net::UdpSocket;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 /// What went one way, told apart by its first bytes (RFC 7983, section 7; RFC 5761, section 4).
@@ -15,6 +16,7 @@ pub struct Seen {
     pub dtls: AtomicU64,
     pub rtp: AtomicU64,
     pub rtcp: AtomicU64,
+    more: Notify,
 }
 
 impl Seen {
@@ -27,6 +29,19 @@ impl Seen {
             _ => return,
         };
         counter.fetch_add(1, Ordering::SeqCst);
+        self.more.notify_waiters();
+    }
+
+    /// Waits for an RTCP packet that goes by from now on.
+    pub async fn next_rtcp(&self) {
+        let before = self.rtcp.load(Ordering::SeqCst);
+        loop {
+            let more = self.more.notified();
+            if self.rtcp.load(Ordering::SeqCst) > before {
+                return;
+            }
+            more.await;
+        }
     }
 
     pub fn rtp(&self) -> u64 {

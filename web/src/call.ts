@@ -206,13 +206,7 @@ function openCall({ session, relays, ring, pc: connection }: Setup, post: Post, 
   /** A new offer in the session that is live. */
   async function restart(fresh: boolean): Promise<void> {
     box.renew();
-    const waiting = negotiation.unanswered();
-    let sdp: string;
-    if (!fresh && waiting?.includes("a=candidate:") === true) sdp = waiting;
-    else {
-      pc.restartIce();
-      sdp = await negotiation.offer();
-    }
+    const sdp = (fresh ? undefined : negotiation.unanswered()) ?? (await negotiation.restart());
     if (hasEnded()) return;
     report.restarted();
     await speaker.say(OFFER, { sdp, expires_in: Math.ceil(options.wait) });
@@ -241,7 +235,8 @@ function openCall({ session, relays, ring, pc: connection }: Setup, post: Post, 
             refused = refusal(session.signer.source);
             after(DETAIL_WAIT_MS, () => finish(refused, undefined));
           }
-        } else if (signal.accepted && (answered || ring !== undefined)) await negotiation.take(signal.sdp).catch(() => {});
+        } else if (!signal.accepted) negotiation.refused();
+        else if (answered || ring !== undefined) await negotiation.take(signal.sdp).catch(() => {});
         break;
       case CANDIDATE:
         if (candidatesTaken++ < MAX_CANDIDATES) await negotiation.candidate(signal.candidate);

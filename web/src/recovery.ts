@@ -23,8 +23,11 @@ const LOOK_EVERY_MS = 250;
 const SILENT_MS = 1500;
 // For a check to be answered, besides twice the time that it took so far.
 const UNANSWERED_MS = 300;
-// An answer takes a moment, and a relay may lose an offer.
+// An answer takes a moment, and a relay may lose an offer. Where everything is slow each attempt has longer than the one before: a new one
+// throws away what the last one has come to.
 const AGAIN_MS = 3000;
+const LONGER = 1.5;
+const AGAIN_AT_MOST_MS = 10_000;
 // Who is gone for longer has left: the other side has given up too.
 const PATIENCE_MS = 45_000;
 
@@ -36,6 +39,8 @@ export function keepUp(pc: RTCPeerConnection, rescue: Rescue): Recovery {
   let since: number | undefined;
   let silent = false;
   let timer: ReturnType<typeof setTimeout> | undefined;
+  let attemptedAt = Number.NEGATIVE_INFINITY;
+  let pause = AGAIN_MS;
 
   function look(): void {
     if (pc.connectionState === "connected" && !silent) {
@@ -57,16 +62,22 @@ export function keepUp(pc: RTCPeerConnection, rescue: Rescue): Recovery {
     if (since === undefined) {
       since = performance.now();
       rescue.lost();
-      attempt(fresh);
+      const left = attemptedAt + pause - since;
+      // The path that was found is lost again at once, or was none: the attempt that found it is not over.
+      if (!fresh && left > 0) wait(left, () => attempt(false));
+      else attempt(fresh);
     } else if (fresh) attempt(true);
   }
 
   function attempt(fresh: boolean): void {
     if (!rescue.live()) return;
     if (since !== undefined && performance.now() - since > PATIENCE_MS) return rescue.gaveUp();
+    const now = performance.now();
+    pause = now - attemptedAt > 2 * AGAIN_AT_MOST_MS ? AGAIN_MS : Math.min(pause * LONGER, AGAIN_AT_MOST_MS);
+    attemptedAt = now;
     // One that could not be sent is followed by the next.
     rescue.restart(fresh).catch(() => {});
-    wait(AGAIN_MS, () => {
+    wait(pause, () => {
       if (pc.connectionState === "connected" && !silent) return;
       if (since === undefined) begin(false);
       else attempt(false);

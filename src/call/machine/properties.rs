@@ -53,6 +53,7 @@ fn inputs() -> impl Strategy<Value = Input> {
         2 => Just(Input::FirstMedia),
         1 => Just(Input::NotRenegotiated),
         1 => Just(Input::OfferReady("offer".into())),
+        1 => Just(Input::NoNewPath),
         1 => Just(Input::PathLost),
         1 => Just(Input::PathFound),
         2 => Just(Input::Tick),

@@ -193,6 +193,16 @@ impl Upkeep {
         }
     }
 
+    /// A restart of the other side's was answered a while ago, and led to no new path: one of ours may. Browsers check with our credentials of
+    /// before as soon as they have an address; when that was answered, Chromium checks no more with those of the answer, for they are of the
+    /// same address. Those of an offer it has before it has an address.
+    pub fn no_new_path(&mut self, out: &mut Vec<Action>) {
+        if matches!(self.ours, Ours::None) && self.theirs.is_none() {
+            self.ours = Ours::Asked;
+            out.push(Action::Restart);
+        }
+    }
+
     /// Nothing comes from the other side any more.
     pub fn path_lost(&mut self, now: Millis) {
         let Timing { lost, restart, .. } = self.timing;

@@ -169,7 +169,7 @@ impl Calling {
                 }
             }
             CallerCommand::Offer(offer) => match self.negotiation.renegotiate(&offer)? {
-                Ok(answer) => self.tell_description(Described::Answer(answer)).await,
+                Ok(renegotiated) => self.tell_description(Described::Answer(renegotiated.answer)).await,
                 Err(why) => drop(self.events.send(CallerEvent::NotRenegotiated(why)).await),
             },
             CallerCommand::Restart => {

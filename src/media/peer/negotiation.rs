@@ -54,6 +54,14 @@ pub(in crate::media) struct Negotiation {
     restarting: Option<IceCredentials>,
 }
 
+/// A further offer of the other side's, answered.
+#[derive(Debug)]
+pub(in crate::media) struct Renegotiated {
+    pub(in crate::media) answer: String,
+    /// Whether new checks run.
+    pub(in crate::media) restarts: bool,
+}
+
 impl Negotiation {
     /// Builds a playing pipeline with the pads that send; `requests` counts the other side's keyframe requests, `prepare` sees the connection
     /// before anything is on it. Blocks.
@@ -157,7 +165,10 @@ impl Negotiation {
     ///
     /// # Errors
     /// [`SdpReject`] within, when the offer does not belong to this call, which then goes on as it was.
-    pub(in crate::media) fn renegotiate(&mut self, offer: &Offer) -> Result<Result<String, SdpReject>, PeerError> {
+    pub(in crate::media) fn renegotiate(
+        &mut self,
+        offer: &Offer,
+    ) -> Result<Result<Renegotiated, SdpReject>, PeerError> {
         let Some(agreed) = &mut self.agreed else {
             return Ok(Err(SdpReject { line: 0, what: "there is no call yet" }));
         };
@@ -179,7 +190,7 @@ impl Negotiation {
         for candidate in &offer.candidates {
             self.connection.add_candidate(agreed.tag, candidate);
         }
-        Ok(Ok(text))
+        Ok(Ok(Renegotiated { answer: text, restarts: asked.restart }))
     }
 
     /// A candidate of the other side's that came by itself.

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use gst::prelude::*;
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Dtls, fault};
+use super::connection::{Dtls, Ice, fault};
 use super::incoming::Incoming;
-use super::negotiation::{Described, Negotiation};
+use super::negotiation::{Described, Negotiation, Renegotiated};
 use super::outgoing::PadSink;
 use super::path::{Path, Turn};
 use super::rtcp::Feedback;
@@ -22,6 +22,8 @@ use crate::media::tap::{RtpFields, TapSettings, Track};
 use crate::media::{CallId, Event, PeerError, PeerStats, Teardown, TrackStats};
 use crate::sdp::{Agreement, Candidate};
 
+/// From the answer to a restart to a new path: the answer goes over a relay, the checks perhaps through a TURN server that is asked first.
+const NEW_PATH: Duration = Duration::from_secs(2);
 /// Between two statistics.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -35,6 +37,8 @@ struct Running {
     requests: Arc<AtomicU64>,
     feedback: Arc<Feedback>,
     secured: Option<Secured>,
+    /// When a restart of the other side's should have led to a new path.
+    new_path: Option<Instant>,
     latency_changes: u32,
     checked: bool,
     first_media: bool,
@@ -102,6 +106,7 @@ fn assemble(setup: PeerSetup, servers: Servers) -> Result<Running, PeerError> {
         requests,
         feedback: Arc::default(),
         secured: None,
+        new_path: None,
         latency_changes: 0,
         checked: false,
         first_media: false,
@@ -143,6 +148,7 @@ impl Running {
                 Some(candidate) = candidates.recv(), if self.negotiation.agreed.is_some() => {
                     self.negotiation.add_candidate(&candidate);
                 }
+                () = due(self.new_path) => self.look_for_new_path().await,
                 Some(line) = connection.candidates.recv() => self.tell_late(&line).await,
                 _ = tick.tick() => self.ticked().await?,
             }
@@ -171,7 +177,12 @@ impl Running {
                 }
             }
             Order::Renegotiate(offer) => match self.negotiation.renegotiate(&offer)? {
-                Ok(answer) => self.tell_description(Described::Answer(answer)).await,
+                Ok(Renegotiated { answer, restarts }) => {
+                    if restarts {
+                        self.new_path = Some(Instant::now() + NEW_PATH);
+                    }
+                    self.tell_description(Described::Answer(answer)).await;
+                }
                 Err(why) => drop(self.events.send(Event::NotRenegotiated { call, why }).await),
             },
             Order::Restart => {
@@ -252,6 +263,13 @@ impl Running {
         }
     }
 
+    async fn look_for_new_path(&mut self) {
+        self.new_path = None;
+        if self.negotiation.connection.progress.borrow().ice != Ice::Connected {
+            let _ = self.events.send(Event::NoNewPath { call: self.call }).await;
+        }
+    }
+
     async fn tell_late(&mut self, line: &str) {
         let Some((candidate, mid, index)) = self.negotiation.late(line) else { return };
         let event = Event::LateCandidate { call: self.call, candidate: candidate.text(), mid, index };
@@ -296,5 +314,13 @@ impl Running {
         let teardown = connection.close(true, pads, secured).await;
         drop(lease);
         teardown
+    }
+}
+
+/// Pends for ever without a deadline.
+async fn due(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }

@@ -210,6 +210,19 @@ fn our_offer_takes_one_answer_and_none_that_belongs_to_an_earlier_one() {
 }
 
 #[test]
+fn a_restart_of_the_other_side_that_leads_to_no_path_is_followed_by_one_of_ours() {
+    let (mut call, now) = live();
+    call.handle(now, offers(&other(1), 5));
+    assert_eq!(call.handle(now, Input::NoNewPath), [], "there is one that media works on");
+    call.handle(now, Input::AnswerReady("one".into()));
+    assert_eq!(call.handle(now, Input::NoNewPath), [Action::Restart]);
+    assert_eq!(call.handle(now, Input::NoNewPath), [], "media makes it");
+    assert!(asks(&call.handle(now, Input::OfferReady(ours(1))), &ours(1)));
+    assert_eq!(call.handle(now, answers(Answer::accepting(answer_to_ours(1), 0))).len(), 1);
+    assert_ne!(call.deadline(), Some(now), "and the call waits for nothing");
+}
+
+#[test]
 fn an_offer_of_ours_that_is_refused_is_followed_by_another() {
     let (call, now) = live();
     let (mut call, now) = restarting(call, now);
@@ -283,6 +296,7 @@ enum Happens {
     MediaDoes,
     /// And finds that it does not belong to the call.
     MediaRefuses,
+    NoNewPath,
     Lost,
     Found,
     Wait(u64),
@@ -295,6 +309,7 @@ fn happenings() -> impl Strategy<Value = Happens> {
         1 => Just(Happens::Refuse),
         5 => Just(Happens::MediaDoes),
         1 => Just(Happens::MediaRefuses),
+        1 => Just(Happens::NoNewPath),
         2 => Just(Happens::Lost),
         1 => Just(Happens::Found),
         4 => (0u64..4_000).prop_map(Happens::Wait),
@@ -366,6 +381,7 @@ proptest! {
                 Happens::Refuse => world.give(answers(Answer::refusing(0))),
                 Happens::MediaDoes => world.media_does(true),
                 Happens::MediaRefuses => world.media_does(false),
+                Happens::NoNewPath => world.give(Input::NoNewPath),
                 Happens::Lost => world.give(Input::PathLost),
                 Happens::Found => world.give(Input::PathFound),
                 Happens::Wait(ms) => {
