@@ -97,7 +97,7 @@ impl Caller {
                     DialEvent::Stats(stats) => noted.stats = Some(stats),
                     DialEvent::Ended { why, .. } => noted.ended = Some(why.to_string()),
                     DialEvent::Connected => noted.connected = Some(now),
-                    DialEvent::FirstAudio | DialEvent::FellBack => {}
+                    DialEvent::FirstAudio | DialEvent::FellBack | DialEvent::PathLost | DialEvent::PathFound => {}
                 });
             }
         });

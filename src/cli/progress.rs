@@ -36,6 +36,8 @@ impl Show {
             DialEvent::Connected => serde_json::json!({ "event": "connected" }),
             DialEvent::FirstFrame => serde_json::json!({ "event": "first_frame" }),
             DialEvent::FirstAudio => serde_json::json!({ "event": "first_audio" }),
+            DialEvent::PathLost => serde_json::json!({ "event": "path_lost" }),
+            DialEvent::PathFound => serde_json::json!({ "event": "path_found" }),
             DialEvent::Stats(CallerStats { video, audio }) => {
                 serde_json::json!({ "event": "stats", "video": received(video), "audio": received(audio) })
             }
@@ -64,6 +66,8 @@ impl Show {
             DialEvent::Connected => format!("connected after {ms} ms, encrypted to the line's own certificate\n"),
             DialEvent::FirstFrame => format!("first picture after {ms} ms\n"),
             DialEvent::FirstAudio => format!("first sound after {ms} ms\n"),
+            DialEvent::PathLost => "\nthe connection is lost, looking for another\n".to_owned(),
+            DialEvent::PathFound => "the connection is back\n".to_owned(),
             DialEvent::Stats(stats) => {
                 let line = format!("{}; {}", in_words("video", &stats.video), in_words("audio", &stats.audio));
                 // "\x1b[K" clears what a longer line left behind.

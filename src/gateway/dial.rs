@@ -12,13 +12,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
 use super::new_session;
+use crate::call::{Action, Millis, Timing, Upkeep};
 use crate::media::PeerError;
 use crate::media::caller::{self, CallerEvent, CallerHandle, CallerSettings, CallerStats, Recorded};
 use crate::protocol::{
-    self, Body, CallEnd, CallType, Cipher, Dialect, EndWord, IceCandidate, MAX_CANDIDATES, Offer, Outgoing, RtcServer,
-    SessionId,
+    self, Answer, Body, CallEnd, CallType, Cipher, Dialect, EndWord, IceCandidate, MAX_CANDIDATES, Offer, Outgoing,
+    RtcServer, SessionId,
 };
-use crate::sdp::{self, CallerServers, Candidate};
+use crate::sdp::{self, CallerServers, Candidate, IceCredentials};
 use crate::signaling::{self, Delivery, Incoming, PublishError, Signaling};
 
 /// How long a relay may take to be connected.
@@ -65,6 +66,10 @@ pub enum DialEvent {
     Connected,
     FirstFrame,
     FirstAudio,
+    /// Nothing comes from the line any more; another path is looked for.
+    PathLost,
+    /// After that: the line is heard again.
+    PathFound,
     /// Once a second while connected.
     Stats(CallerStats),
     /// The last event.
@@ -158,6 +163,8 @@ pub async fn dial(settings: DialSettings) -> Result<(Dialled, mpsc::Receiver<Dia
         clock: Clock::start(),
         events,
         recorded: None,
+        upkeep: None,
+        remote: None,
     };
     let task = tokio::spawn(dialling.run(peer, media, incoming, hang_up.clone()));
     Ok((Dialled { hang_up, task }, told))
@@ -179,6 +186,10 @@ struct Dialling {
     clock: Clock,
     events: mpsc::Sender<DialEvent>,
     recorded: Option<Recorded>,
+    /// What keeps the call up, once it is.
+    upkeep: Option<Upkeep>,
+    /// What the line's first answer named.
+    remote: Option<IceCredentials>,
 }
 
 /// How far the call is.
@@ -197,7 +208,9 @@ enum Stage {
 /// What the other side's signal means to the call.
 enum Heard {
     Nothing,
-    Answer(String),
+    /// A further offer in the call.
+    Offer(Offer),
+    Answer(Answer),
     Refused,
     Candidate(Candidate),
     Ended(CallEnd),
@@ -296,11 +309,23 @@ impl Dialling {
                 }
                 Some(incoming) = incoming.recv() => match self.heard(&incoming) {
                     Heard::Nothing => {}
-                    // Another device of the same key, or the same event again.
-                    Heard::Answer(_) | Heard::Refused if stage != Stage::Ringing => {}
-                    Heard::Answer(answer) => match sdp::guard_answer(&offer, &answer) {
+                    Heard::Offer(offer) => {
+                        let signed = incoming.envelope.created_at;
+                        // What changes nothing is the line's loss.
+                        let _ = self.keep_up(peer, |upkeep, now, todo| upkeep.heard_offer(now, signed, offer, todo)).await;
+                    }
+                    // To a restart of ours; or that of another device of the same key, or the same event again.
+                    Heard::Answer(answer) if stage != Stage::Ringing => {
+                        let _ = self.keep_up(peer, |upkeep, now, todo| upkeep.heard_answer(now, &answer, todo)).await;
+                    }
+                    Heard::Refused if stage != Stage::Ringing => {
+                        let answer = Answer::refusing(incoming.envelope.created_at);
+                        let _ = self.keep_up(peer, |upkeep, now, todo| upkeep.heard_answer(now, &answer, todo)).await;
+                    }
+                    Heard::Answer(answer) => match sdp::guard_answer(&offer, &answer.sdp) {
                         Ok(answer) => {
                             stage = Stage::Answered;
+                            self.remote = Some(answer.ice.clone());
                             self.dialects = vec![incoming.envelope.dialect];
                             patience = Instant::now() + CONNECT_PATIENCE;
                             peer.answer(answer).await;
@@ -333,13 +358,20 @@ impl Dialling {
                     Some(event) => {
                         if event == CallerEvent::Connected {
                             stage = Stage::Connected;
+                            let now = self.clock.now();
+                            self.upkeep = Some(Upkeep::new(now, Timing::DEFAULT, false, self.remote.take()));
                         }
-                        if let Some(end) = self.media_event(event).await {
+                        if let Some(end) = self.media_event(peer, event).await {
                             return end;
                         }
                     }
                     None => return DialEnd::Media(PeerError::GStreamer("media is gone".to_owned())),
                 },
+                () = self.overdue(), if stage == Stage::Connected => {
+                    if self.keep_up(peer, Upkeep::overdue).await {
+                        return DialEnd::Media(PeerError::ConsentLost);
+                    }
+                }
                 () = tokio::time::sleep_until(patience), if stage != Stage::Connected => return match stage {
                     Stage::Refused => DialEnd::Refused { detail: None },
                     Stage::Closed => DialEnd::LineEnded { reason: EndWord::UserLeft, detail: None },
@@ -351,15 +383,25 @@ impl Dialling {
     }
 
     /// Tells what happened to our media; how it ended the call, if it did.
-    async fn media_event(&mut self, event: CallerEvent) -> Option<DialEnd> {
+    async fn media_event(&mut self, peer: &CallerHandle, event: CallerEvent) -> Option<DialEnd> {
         match event {
-            CallerEvent::Offer(_)
-            | CallerEvent::Answer(_)
-            | CallerEvent::NotRenegotiated(_)
-            | CallerEvent::AnswerRefused(_)
-            | CallerEvent::PathFound => {}
-            // Nobody restarts ICE yet: a path that is lost stays lost.
-            CallerEvent::PathLost => return Some(DialEnd::Media(PeerError::ConsentLost)),
+            CallerEvent::Offer(sdp) => self.keep_up(peer, |upkeep, now, todo| upkeep.offer_made(now, sdp, todo)).await,
+            CallerEvent::Answer(sdp) => {
+                self.keep_up(peer, |upkeep, now, todo| upkeep.offer_done(now, Some(sdp), todo)).await;
+            }
+            CallerEvent::NotRenegotiated(_) => {
+                self.keep_up(peer, |upkeep, now, todo| upkeep.offer_done(now, None, todo)).await;
+            }
+            // Another restart is offered when it is time.
+            CallerEvent::AnswerRefused(_) => {}
+            CallerEvent::PathLost => {
+                self.keep_up(peer, |upkeep, now, _| upkeep.path_lost(now)).await;
+                self.tell(DialEvent::PathLost).await;
+            }
+            CallerEvent::PathFound => {
+                self.keep_up(peer, |upkeep, _, _| upkeep.path_found()).await;
+                self.tell(DialEvent::PathFound).await;
+            }
             CallerEvent::LateCandidate { candidate, mid, index } => {
                 let candidate = IceCandidate {
                     candidate,
@@ -393,15 +435,45 @@ impl Dialling {
             return Heard::Nothing;
         }
         match protocol::open(envelope.clone(), &incoming.event, &self.keys).map(|signal| signal.body) {
-            Ok(Body::Answer(answer)) if answer.accepted => Heard::Answer(answer.sdp),
+            Ok(Body::Answer(answer)) if answer.accepted => Heard::Answer(answer),
             Ok(Body::Answer(_)) => Heard::Refused,
             Ok(Body::Candidate(ice)) => match Candidate::read(&ice.candidate) {
                 Ok(Some(candidate)) => Heard::Candidate(candidate),
                 Ok(None) | Err(_) => Heard::Nothing,
             },
             Ok(Body::End(end)) => Heard::Ended(end),
-            Ok(Body::Offer(_)) | Err(_) => Heard::Nothing,
+            Ok(Body::Offer(offer)) => Heard::Offer(offer),
+            Err(_) => Heard::Nothing,
         }
+    }
+
+    /// Does what a live call needs to stay up; nothing before it is live.
+    async fn keep_up<T: Default>(
+        &mut self,
+        peer: &CallerHandle,
+        act: impl FnOnce(&mut Upkeep, Millis, &mut Vec<Action>) -> T,
+    ) -> T {
+        let Some(upkeep) = &mut self.upkeep else { return T::default() };
+        let mut todo = Vec::new();
+        let done = act(upkeep, self.clock.now(), &mut todo);
+        for action in todo {
+            match action {
+                // What no relay takes is said again.
+                Action::Send(body) => drop(self.send(&body)),
+                Action::Renegotiate { offer } => peer.offer(*offer).await,
+                Action::Restart => peer.restart().await,
+                Action::TakeAnswer(answer) => peer.answer(*answer).await,
+                // Those of a call's beginning and end.
+                _ => {}
+            }
+        }
+        done
+    }
+
+    /// Waits until the upkeep has something to do.
+    async fn overdue(&self) {
+        let deadline = self.upkeep.as_ref().and_then(Upkeep::deadline);
+        tokio::time::sleep_until(self.clock.instant(deadline)).await;
     }
 
     /// Sends the offer plain too, unless that was done or is not wanted: a new event of the same session, with the same SDP, by which
