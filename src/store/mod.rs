@@ -1,14 +1,16 @@
-//! What outlives the process: the call log, the events that were handled, the outbox's clocks. One SQLite file in the data folder.
+//! What outlives the process: the call log, the index of recordings, the events that were handled, the outbox's clocks. One SQLite file in the
+//! data folder.
 //!
 //! Calls are short and block: mostly microseconds, and a disk's time when SQLite moves its log into the file. Async tasks make them
 //! on a thread for that.
-//! One daemon owns a data folder (an advisory lock says so); others may read the call log and make invitations meanwhile.
+//! One daemon owns a data folder (an advisory lock says so); others may read the call log and the recordings, and make invitations, meanwhile.
 
 mod calls;
 mod error;
 mod follows;
 mod invitations;
 mod memory;
+mod recordings;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
@@ -24,6 +26,7 @@ pub use calls::{CallFilter, CallLog, CallRecord, Direction, LoggedCall, MISSED};
 pub use error::StoreError;
 pub use follows::FollowList;
 pub use invitations::{Invitation, Invitations, Invited, KeptInvitation, Which};
+pub use recordings::{KeptRecording, RecordingFilter, RecordingIndex};
 
 /// The database's name in the data folder.
 pub const DATABASE: &str = "callgate.db";
@@ -33,8 +36,11 @@ const LOCK: &str = "callgate.lock";
 const BUSY: Duration = Duration::from_secs(5);
 
 /// Each is applied once, in order; what was released is never edited, only added to.
-const STEPS: &[M<'static>] =
-    &[M::up(include_str!("migrations/01_first.sql")), M::up(include_str!("migrations/02_access.sql"))];
+const STEPS: &[M<'static>] = &[
+    M::up(include_str!("migrations/01_first.sql")),
+    M::up(include_str!("migrations/02_access.sql")),
+    M::up(include_str!("migrations/03_recordings.sql")),
+];
 const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
 /// The schema's version: how many migrations there are.
 const VERSION: i64 = STEPS.len() as i64;
@@ -118,6 +124,12 @@ fn join(data_dir: &Path, access: OpenFlags) -> Result<Option<Connection>, StoreE
         std::cmp::Ordering::Greater => Err(StoreError::Newer(path)),
         std::cmp::Ordering::Equal => Ok(Some(db)),
     }
+}
+
+/// Whether a daemon has this data folder.
+pub fn is_in_use(data_dir: &Path) -> bool {
+    let lock = File::open(data_dir.join(LOCK));
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 fn path_of(db: &Connection) -> PathBuf {
