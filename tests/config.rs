@@ -423,7 +423,27 @@ fn each_mistake_gets_one_clear_line() {
             door("publish = \"rtmp://hunter2\""),
             "callgate.toml:8: line \"door\": publish: is not in this version of callgate",
         ),
-        (door("record = \"both\""), "callgate.toml:8: line \"door\": record: is not in this version of callgate"),
+        (
+            door("record = \"all\""),
+            "callgate.toml:8: line \"door\": record: must be one of \"off\", \"caller\", \"line\", \"both\"",
+        ),
+        (
+            door("[recording]\npath = \"{line}/../{id}\""),
+            "callgate.toml:9: recording.path: a name in it is empty, `.` or `..`, begins with a dot, or ends with one: \
+             it must stay inside the recording folder",
+        ),
+        (
+            door("[recording]\nkeep_size = \"5\""),
+            "callgate.toml:9: recording.keep_size: must be a size such as \"500MB\", \"20GB\" or \"1GiB\"",
+        ),
+        (
+            door("[recording]\nkeep_free = \"500MB\""),
+            "callgate.toml:9: recording.keep_free: is less than `floor`: recordings would end before the oldest had to go",
+        ),
+        (
+            door("[recording]\nsegment = \"1s\""),
+            "callgate.toml:9: recording.segment: must be a length from 10s to 24h, such as \"1h\"",
+        ),
         (door("talk = \"camera\""), "callgate.toml:8: line \"door\": talk: is not in this version of callgate"),
         (door("allows = []"), "callgate.toml:8: line \"door\": allows: unknown key; did you mean `allow`?"),
     ];
@@ -595,6 +615,27 @@ fn an_entry_that_has_ended_is_a_warning() {
     let told: Vec<String> =
         config.warnings.iter().map(|warning| format!("{}{}", warning.place.key, warning.doubt)).collect();
     assert_eq!(told, ["line \"door\": allow[0].until".to_owned() + "ended already: the entry changes nothing"]);
+}
+
+#[test]
+fn recordings_lie_in_the_data_folder_and_are_kept_unless_the_file_says_otherwise() {
+    let folder = Folder::new();
+    let usual = folder.read(&format!("{HEAD}{DOOR}")).unwrap();
+    assert_eq!(usual.recording, config::Recording::new(&folder.path("data")));
+    assert_eq!(usual.lines[0].record, config::Record::Off);
+    assert_eq!(usual.recording.retention, Default::default());
+
+    let text = "record = \"both\"\n[recording]\ndirectory = \"/srv/rec\"\nsegment = \"10m\"\npath = \"{date}/{id}\"\n\
+        keep_for = \"30d\"\nkeep_size = \"20GB\"\nkeep_free = \"2GiB\"\nfloor = \"1GiB\"\n";
+    let own = folder.read(&format!("{HEAD}{DOOR}{text}")).unwrap();
+
+    assert_eq!(own.lines[0].record, config::Record::Both);
+    assert_eq!(own.recording.directory, Path::new("/srv/rec"));
+    assert_eq!(own.recording.segment, Duration::from_secs(600));
+    assert_eq!(own.recording.path, "{date}/{id}".parse().unwrap());
+    let kept = own.recording.retention;
+    assert_eq!(kept.age, Some(Duration::from_secs(30 * 24 * 3600)));
+    assert_eq!((kept.size, kept.free, own.recording.floor), (Some(20_000_000_000), Some(2 << 30), 1 << 30));
 }
 
 #[test]

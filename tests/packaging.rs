@@ -96,7 +96,7 @@ fn every_package_that_the_start_up_check_names_is_in_the_image() {
 fn every_program_that_tests_start_has_its_package() {
     // Programs that every system with a shell and cargo has need none.
     const EVERYWHERE: [&str; 7] = ["cargo", "sh", "bash", "git", "kill", "ps", "timeout"];
-    const PACKAGE_OF: [(&str, &str); 12] = [
+    const PACKAGE_OF: [(&str, &str); 14] = [
         ("chromium", "chromium"),
         ("chromedriver", "chromium-driver"),
         ("ffmpeg", "ffmpeg"),
@@ -109,6 +109,8 @@ fn every_program_that_tests_start_has_its_package() {
         ("nft", "nftables"),
         ("turnserver", "coturn"),
         ("openssl", "openssl"),
+        ("mount", "mount"),
+        ("umount", "mount"),
     ];
     let packages: BTreeSet<String> = [section("run"), section("test")].into_iter().flatten().collect();
     for folder in ["tests", "benches", "examples"] {

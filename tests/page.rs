@@ -12,12 +12,16 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use callgate::gateway::view::{
     AccessView, CallView, LineState, LineView, MilestonesView, RelayView, RungView, StatsView,
 };
-use callgate::gateway::{Ring, RingError};
+use callgate::gateway::{DeleteError, RecordError, RecordingFile, Ring, RingError};
+use callgate::media::LineName;
 use callgate::protocol::Dialect;
+use callgate::recording::RecordingId;
+use callgate::store::{KeptRecording, RecordingFilter, StoreError};
 use callgate::web::{self, Gateway, Token, WebError};
 use nostr::{Keys, ToBech32 as _};
 use support::browser::Browser;
@@ -103,6 +107,26 @@ impl Gateway for Office {
         let calls = calls.collect();
         self.rung.lock().unwrap().push(ring);
         Ok(calls)
+    }
+
+    async fn recordings(&self, _: RecordingFilter, _: usize) -> Result<Vec<KeptRecording>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn recording(&self, _: RecordingId) -> Result<Option<RecordingFile>, StoreError> {
+        Ok(None)
+    }
+
+    async fn delete_recording(&self, _: RecordingId) -> Result<(), DeleteError> {
+        Err(DeleteError::NoSuchRecording)
+    }
+
+    async fn record(&self, _: LineName, _: Duration) -> Result<RecordingId, RecordError> {
+        Err(RecordError::NoSuchLine)
+    }
+
+    async fn stop_recording(&self, _: LineName) -> Result<RecordingId, RecordError> {
+        Err(RecordError::NotRecorded)
     }
 }
 

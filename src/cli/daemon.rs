@@ -11,11 +11,12 @@ use tokio_util::sync::CancellationToken;
 use super::{Exit, Failure, Outcome};
 use crate::config::{self, Config};
 use crate::gateway::view::{CallView, LineView, RelayView, RungView};
-use crate::gateway::{self, Gateway, Ring, RingError};
+use crate::gateway::{self, DeleteError, Gateway, RecordError, RecordingFile, Ring, RingError};
 use crate::media::{CallId, IceSettings, LineName};
+use crate::recording::RecordingId;
 use crate::sdp::IceServer;
 use crate::signaling::{Embedded, EmbeddedError};
-use crate::store::Store;
+use crate::store::{KeptRecording, RecordingFilter, Store, StoreError};
 use crate::web::{self, Token, WebError};
 
 /// A line that can be called.
@@ -89,6 +90,7 @@ async fn gate(config: Config, store: Store, ready: impl FnOnce(&Ready)) -> Outco
         relays,
         announced: config.nostr.relays.clone(),
         caller_relays: config.nostr.caller_relays,
+        recording: config.recording.clone(),
         store,
     };
     let (gateway, running) = gateway::start(settings).await.map_err(|error| Failure::new(Exit::Unavailable, error))?;
@@ -139,6 +141,7 @@ fn line(line: &config::Line) -> Result<gateway::Line, Failure> {
         keys: line.key.open()?,
         endpoint: line.play.clone(),
         policy: line.access.clone(),
+        record: line.record,
         announce: line.announce,
         idle: line.idle,
         keep_warm: line.keep_warm,
@@ -200,5 +203,25 @@ impl web::Gateway for Gateway {
 
     async fn ring(&self, ring: Ring) -> Result<Vec<RungView>, RingError> {
         Gateway::ring(self, ring).await
+    }
+
+    async fn recordings(&self, filter: RecordingFilter, limit: usize) -> Result<Vec<KeptRecording>, StoreError> {
+        Gateway::recordings(self, filter, limit).await
+    }
+
+    async fn recording(&self, id: RecordingId) -> Result<Option<RecordingFile>, StoreError> {
+        Gateway::recording(self, id).await
+    }
+
+    async fn delete_recording(&self, id: RecordingId) -> Result<(), DeleteError> {
+        Gateway::delete_recording(self, id).await
+    }
+
+    async fn record(&self, line: LineName, longest: std::time::Duration) -> Result<RecordingId, RecordError> {
+        Gateway::record(self, line, longest).await
+    }
+
+    async fn stop_recording(&self, line: LineName) -> Result<RecordingId, RecordError> {
+        Gateway::stop_recording(self, line).await
     }
 }

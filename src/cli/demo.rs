@@ -9,7 +9,7 @@ use nostr::Keys;
 use super::link::page_link;
 use super::text::say;
 use super::{Exit, Failure, Outcome, daemon};
-use crate::config::{Access, AccessPolicy, Config, DEFAULT_IDLE, Http, Line, LineKey, Refuse};
+use crate::config::{Access, AccessPolicy, Config, DEFAULT_IDLE, Http, Line, LineKey, Record, Refuse};
 use crate::endpoint::Endpoint;
 use crate::media::demo_camera::{DemoCamera, DemoSettings};
 use crate::store::Store;
@@ -47,6 +47,7 @@ pub(super) fn demo(args: &DemoArgs) -> Outcome {
         play: Endpoint::Rtsp { url: camera.url().clone(), transport: crate::endpoint::RtspTransport::Tcp },
         // Only this machine reaches the relay.
         access: AccessPolicy::new(Access::Anyone, Refuse::Silent),
+        record: Record::Off,
         announce: false,
         keep_warm: false,
         idle: DEFAULT_IDLE,

@@ -17,6 +17,7 @@ mod link;
 mod passphrase;
 mod progress;
 mod qr;
+mod recordings;
 mod ring;
 mod run;
 mod serve;
@@ -35,6 +36,7 @@ pub use invites::InvitesArgs;
 pub use keys::KeysArgs;
 pub use lines::LinesArgs;
 pub use qr::qr_code;
+pub use recordings::RecordingsArgs;
 pub use ring::RingArgs;
 pub use run::RunArgs;
 pub use serve::ServeArgs;
@@ -83,6 +85,8 @@ pub enum Command {
     Ring(RingArgs),
     /// Shows the call log
     Calls(CallsArgs),
+    /// Lists, shows, verifies and deletes recordings
+    Recordings(RecordingsArgs),
 }
 
 /// Runs a command.
@@ -102,5 +106,6 @@ pub fn run(cli: &Cli) -> Outcome {
         Command::Invites(args) => invites::invites(args),
         Command::Ring(args) => ring::ring(args),
         Command::Calls(args) => calls::calls(args),
+        Command::Recordings(args) => recordings::recordings(args),
     }
 }

@@ -10,7 +10,7 @@ use super::passphrase::PassphraseArg;
 use super::run::line_ready;
 use super::text::say;
 use super::{Exit, Failure, Outcome, arguments, daemon, qr_code};
-use crate::config::{self, Access, AccessPolicy, Config, DEFAULT_IDLE, Http, Line, LineKey, Refuse, Secret};
+use crate::config::{self, Access, AccessPolicy, Config, DEFAULT_IDLE, Http, Line, LineKey, Record, Refuse, Secret};
 use crate::endpoint::Endpoint;
 
 #[derive(Debug, Args)]
@@ -82,6 +82,7 @@ impl ServeArgs {
             key,
             play,
             access: AccessPolicy::new(access, Refuse::default()),
+            record: Record::Off,
             announce: false,
             keep_warm: false,
             idle: DEFAULT_IDLE,

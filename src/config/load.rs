@@ -14,8 +14,8 @@ use toml::de::DeTable;
 use super::reader::{Document, MAX_CONFIG_BYTES, Table, Value};
 use super::{
     Config, ConfigError, ConfigErrors, DEFAULT_IDLE, Doubt, Http, Ice, KeyError, Limits, Line, LineKey, MAX_FOLLOWS_OF,
-    Nostr, PassphraseSource, Place, Problem, Secret, Turn, open_key_file, read_key_file, read_secret_file,
-    read_token_file, scalar, schema,
+    Nostr, PassphraseSource, Place, Problem, Recording, Secret, Turn, open_key_file, read_key_file, read_secret_file,
+    read_token_file, recording, scalar, schema,
 };
 use crate::call::{Access, AccessPolicy, Listed, Millis, Refuse};
 use crate::endpoint::Endpoint;
@@ -87,6 +87,11 @@ fn top<'a>(doc: &'a Document<'a>, values: &'a DeTable<'a>) -> Option<Config> {
     let ice = top.get("ice").and_then(|value| value.table(&schema::ICE));
     let ice = ice.map(|table| ice_of(&table, limits.calls)).unwrap_or_default();
     let http = top.get("http").and_then(|value| value.table(&schema::HTTP)).and_then(|table| http(&table));
+    let recording = match (&data_dir, top.get("recording").and_then(|value| value.table(&schema::RECORDING))) {
+        (Some(data_dir), None) => Recording::new(data_dir),
+        (data_dir, Some(table)) => recording::recording(&table, data_dir.as_deref().unwrap_or(Path::new(""))),
+        (None, None) => Recording::new(Path::new("")),
+    };
     let lines = match top.get("line") {
         Some(value) => {
             lines(&value, Usual { data_dir: data_dir.as_deref(), access: &access, passphrase: passphrase.as_ref() })
@@ -96,7 +101,7 @@ fn top<'a>(doc: &'a Document<'a>, values: &'a DeTable<'a>) -> Option<Config> {
             Vec::new()
         }
     };
-    Some(Config { data_dir: data_dir?, nostr: nostr?, limits, ice, http, lines, warnings: Vec::new() })
+    Some(Config { data_dir: data_dir?, nostr: nostr?, limits, ice, http, recording, lines, warnings: Vec::new() })
 }
 
 fn nostr(table: &Table<'_>) -> Nostr {
@@ -353,6 +358,7 @@ fn line(table: &Table<'_>, usual: Usual<'_, '_>, seen: &mut Seen) -> Option<Line
     let play =
         table.require("play").and_then(|value| value.parse(|text| text.parse::<Endpoint>().map_err(Problem::Endpoint)));
     let (own, usual) = (access_of(table), usual.access);
+    let record = table.get("record").and_then(|value| value.parse(scalar::record)).unwrap_or_default();
     let announce = table.get("announce").and_then(|value| value.flag()).unwrap_or(false);
     let keep_warm = table.get("keep_warm").and_then(|value| value.flag()).unwrap_or(false);
     let idle = table.get("idle").and_then(|value| value.parse(scalar::duration)).unwrap_or(DEFAULT_IDLE);
@@ -369,7 +375,7 @@ fn line(table: &Table<'_>, usual: Usual<'_, '_>, seen: &mut Seen) -> Option<Line
         refuse: own.refuse.or(usual.refuse).unwrap_or_default(),
         ..AccessPolicy::default()
     };
-    Some(Line { name: name?, key: key?, play: play?, access, announce, keep_warm, idle })
+    Some(Line { name: name?, key: key?, play: play?, access, record, announce, keep_warm, idle })
 }
 
 /// The key in `key_file`, or in the data folder, or the place where it is to be made.

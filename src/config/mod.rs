@@ -8,6 +8,7 @@ mod load;
 mod passphrase;
 mod problem;
 mod reader;
+mod recording;
 mod scalar;
 mod schema;
 mod secret;
@@ -22,19 +23,24 @@ pub use key::{KeyError, LineKey, create_key_file, encrypt_key_file, open_key_fil
 pub use load::{load, parse};
 pub use passphrase::PassphraseSource;
 pub use problem::{ConfigError, ConfigErrors, ConfigWarning, Doubt, Place, Problem};
-pub use scalar::{parse_lifetime, parse_line_name, parse_public_key, parse_relay, parse_ring_time};
+pub use recording::{DEFAULT_FLOOR, DEFAULT_SEGMENT, Recording};
+pub use scalar::{
+    parse_length, parse_lifetime, parse_line_name, parse_moment, parse_public_key, parse_relay, parse_ring_time,
+    parse_since,
+};
 pub use schema::{Key, Section, Since, sections};
 pub use secret::{Secret, read_secret_file, read_token_file};
 
 pub use crate::call::{Access, AccessPolicy, Limits, Listed, Millis, Refuse};
 use crate::endpoint::Endpoint;
+pub use crate::recording::Record;
 pub use crate::sdp::{CallerServers, IceUrl};
 use crate::sdp::{IceLogin, IceServer};
 
 /// Everything that a daemon is told.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where keys and the call log are kept.
+    /// Where keys, the call log and, unless told otherwise, recordings are kept.
     pub data_dir: PathBuf,
     pub nostr: Nostr,
     /// `[limits]`
@@ -42,6 +48,8 @@ pub struct Config {
     pub ice: Ice,
     /// No HTTP server without it.
     pub http: Option<Http>,
+    /// `[recording]`
+    pub recording: Recording,
     /// At least one when read from a file; names and keys are unique.
     pub lines: Vec<Line>,
     /// What may not be meant.
@@ -51,8 +59,10 @@ pub struct Config {
 impl Config {
     /// A configuration without relays and lines, everything else as it is when a file does not mention it.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        let data_dir = data_dir.into();
         Self {
-            data_dir: data_dir.into(),
+            recording: Recording::new(&data_dir),
+            data_dir,
             nostr: Nostr::default(),
             limits: Limits::default(),
             ice: Ice::default(),
@@ -130,6 +140,8 @@ pub struct Line {
     /// What the caller sees and hears.
     pub play: Endpoint,
     pub access: AccessPolicy,
+    /// Whose media is recorded in its calls.
+    pub record: Record,
     /// Its name and its relays are published.
     pub announce: bool,
     /// The source is opened at start and never closed.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::KeyError;
 use crate::endpoint::EndpointError;
+use crate::recording::TemplateError;
 
 /// All that is wrong with a configuration, in the file's order; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +104,16 @@ pub enum Problem {
     Duration,
     #[error("must be a time such as \"30m\", \"2h\" or \"7d\", at most 365d")]
     Lifetime,
+    #[error("must be a length from 10s to 24h, such as \"1h\"")]
+    Segment,
+    #[error("must be a length from 1s to 24h, such as \"90s\" or \"10m\"")]
+    Length,
+    #[error("must be a size such as \"500MB\", \"20GB\" or \"1GiB\"")]
+    Size,
+    #[error("is less than `floor`: recordings would end before the oldest had to go")]
+    BelowFloor,
+    #[error("{0}")]
+    Template(TemplateError),
     #[error("must be a time from 5s to 120s, such as \"60s\"")]
     RingTime,
     #[error("must be two ports such as \"50000-50199\", the lower first, none below 1024")]

@@ -10,6 +10,7 @@ use toml::value::{Datetime, Offset};
 
 use super::Problem;
 use crate::call::{LONGEST_CALLING, Millis, Refuse, SHORTEST_CALLING};
+use crate::recording::{Format, Record};
 use crate::sdp::{CallerServers, IceService, IceUrl};
 
 /// Longer than anyone wants a camera kept open for nobody; `keep_warm` is for that.
@@ -72,17 +73,79 @@ pub fn parse_ring_time(text: &str) -> Result<Duration, Problem> {
     in_units(text, &[("s", 1000), ("m", 60_000)]).filter(good).ok_or(Problem::RingTime)
 }
 
+/// How long a recording without a call may be, such as `10m`.
+///
+/// # Errors
+/// [`Problem::Length`].
+pub fn parse_length(text: &str) -> Result<Duration, Problem> {
+    duration(text).ok().filter(|length| *length >= Duration::from_secs(1)).ok_or(Problem::Length)
+}
+
+/// A number of bytes, such as `20GB` or `1GiB`.
+pub(super) fn size(text: &str) -> Result<u64, Problem> {
+    const UNITS: [(&str, u64); 6] = [
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("TB", 1_000_000_000_000),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("TiB", 1 << 40),
+    ];
+    in_these(text, &UNITS).ok_or(Problem::Size)
+}
+
+pub(super) fn record(text: &str) -> Result<Record, Problem> {
+    match text {
+        "off" => Ok(Record::Off),
+        "caller" => Ok(Record::Caller),
+        "line" => Ok(Record::Line),
+        "both" => Ok(Record::Both),
+        _ => Err(Problem::Choice("\"off\", \"caller\", \"line\", \"both\"")),
+    }
+}
+
+pub(super) fn format(text: &str) -> Result<Format, Problem> {
+    match text {
+        "mkv" => Ok(Format::Mkv),
+        "mp4" => Err(Problem::NotInThisVersion),
+        _ => Err(Problem::Choice("\"mkv\", \"mp4\"")),
+    }
+}
+
 /// A whole number and one of these units, each given in milliseconds.
 fn in_units(text: &str, units: &[(&str, u64)]) -> Option<Duration> {
+    in_these(text, units).map(Duration::from_millis)
+}
+
+fn in_these(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
-    let (_, ms) = units.iter().find(|(name, _)| *name == unit)?;
-    number.parse::<u64>().ok()?.checked_mul(*ms).map(Duration::from_millis)
+    let (_, worth) = units.iter().find(|(name, _)| *name == unit)?;
+    number.parse::<u64>().ok()?.checked_mul(*worth)
 }
 
 /// A time with its offset, or the end of a day in UTC. A time alone means another moment in each country.
 pub(super) fn moment(written: &Datetime) -> Result<Millis, Problem> {
     moment_of(written).ok_or(Problem::Until)
+}
+
+/// A moment in words: RFC 3339, or a date, which means its end in UTC.
+///
+/// # Errors
+/// [`Problem::Until`].
+pub fn parse_moment(text: &str) -> Result<Millis, Problem> {
+    moment_in(text)
+}
+
+/// A moment in words: RFC 3339, or a date, which means its beginning in UTC.
+///
+/// # Errors
+/// [`Problem::Until`].
+pub fn parse_since(text: &str) -> Result<Millis, Problem> {
+    const DAY: u64 = 24 * 3_600_000;
+    let written: Datetime = text.parse().map_err(|_| Problem::Until)?;
+    let at = moment(&written)?;
+    Ok(if written.time.is_none() { Millis(at.0.saturating_sub(DAY)) } else { at })
 }
 
 /// [`moment`] in words: RFC 3339, or a date.
@@ -193,6 +256,16 @@ mod tests {
     }
 
     #[test]
+    fn sizes_have_a_unit() {
+        assert_eq!(size("500MB"), Ok(500_000_000));
+        assert_eq!(size("64MiB"), Ok(64 * 1024 * 1024));
+        assert_eq!(size("0GB"), Ok(0));
+        for bad in ["", "5", "GB", "1.5GB", "-1GB", "1 GB", "1gb", "99999999999TB"] {
+            assert_eq!(size(bad), Err(Problem::Size), "{bad}");
+        }
+    }
+
+    #[test]
     fn a_moment_has_its_offset_and_a_date_means_its_end() {
         let at = |seconds: u64| Ok(Millis(seconds * 1000));
         assert_eq!(moment_in("1970-01-01T00:00:01Z"), at(1));
@@ -201,6 +274,8 @@ mod tests {
         assert_eq!(moment_in("1970-01-01"), at(24 * 3600));
         assert_eq!(moment_in("2024-02-29"), at(1_709_251_200));
         assert_eq!(moment_in("1969-12-30"), at(0));
+        assert_eq!(parse_since("2024-02-29"), at(1_709_251_200 - 24 * 3600));
+        assert_eq!(parse_since("1970-01-01T00:00:01Z"), at(1));
         for bad in ["", "tomorrow", "2026-12-31T18:00:00", "18:00:00", "2025-02-29", "2025-13-01", "9999-12-31"] {
             assert_eq!(moment_in(bad), Err(Problem::Until), "{bad}");
         }

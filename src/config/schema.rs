@@ -42,6 +42,7 @@ pub(super) static TOP: Section = Section {
         key("limits", "how many calls"),
         key("ice", "how callers reach us"),
         key("http", "the web server"),
+        key("recording", "where recordings lie, and how much of them is kept"),
         key("line", "what can be called"),
         later("sip_account", "a registration with a phone exchange"),
     ],
@@ -112,6 +113,20 @@ pub(super) static HTTP: Section = Section {
     ],
 };
 
+pub(super) static RECORDING: Section = Section {
+    header: "[recording]",
+    keys: &[
+        key("directory", "the folder of recordings"),
+        key("format", "the container: \"mkv\" or \"mp4\""),
+        key("segment", "how long a file is before another follows"),
+        key("path", "where a recording lies in the folder"),
+        key("keep_for", "how long recordings are kept"),
+        key("keep_size", "how much recordings may take together"),
+        key("keep_free", "how much of the disk stays free by deleting the oldest recordings"),
+        key("floor", "how little the disk may have left before recordings end"),
+    ],
+};
+
 pub(super) static LINE: Section = Section {
     header: "[[line]]",
     keys: &[
@@ -123,6 +138,7 @@ pub(super) static LINE: Section = Section {
         key("follows_of", "npubs: whoever these follow may call this line too"),
         key("deny", "the npubs that may not call this line, beside those of [access]"),
         key("refuse", "what others get: \"silent\" or \"answer\""),
+        key("record", "whose media is recorded: \"off\", \"caller\", \"line\" or \"both\""),
         key("announce", "whether the line's name and relays are published"),
         key("keep_warm", "whether the source stays open without callers"),
         key("idle", "how long the source stays open without callers"),
@@ -130,14 +146,13 @@ pub(super) static LINE: Section = Section {
         later("publish", "where the caller's audio and video go"),
         later("bridge", "a two-way endpoint"),
         later("account", "the phone account of a bridge"),
-        later("record", "what is recorded"),
         later("loop", "whether a file starts again at its end"),
     ],
 };
 
 /// Every section, in the order of the documentation.
-pub fn sections() -> [&'static Section; 9] {
-    [&TOP, &NOSTR, &ACCESS, &ENTRY, &LIMITS, &ICE, &TURN, &HTTP, &LINE]
+pub fn sections() -> [&'static Section; 10] {
+    [&TOP, &NOSTR, &ACCESS, &ENTRY, &LIMITS, &ICE, &TURN, &HTTP, &RECORDING, &LINE]
 }
 
 impl Section {

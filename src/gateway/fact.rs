@@ -8,8 +8,10 @@ use nostr::{PublicKey, ToBech32};
 
 use super::showing::in_words;
 use crate::call::{EndReason, Report, State};
+use crate::media::recorder::RecordingEnd;
 use crate::media::{CallId, LineName, SourceState};
 use crate::protocol::Reject;
+use crate::recording::{End, RecordingId};
 use crate::sdp::SdpReject;
 
 /// Why an event of somebody's changed nothing.
@@ -135,6 +137,56 @@ pub enum Fact<'a> {
         line: &'a LineName,
         state: &'a SourceState,
     },
+    RecordingBegan {
+        recording: RecordingId,
+        line: &'a LineName,
+        file: &'a str,
+    },
+    /// The call goes on without.
+    NotRecorded {
+        line: &'a LineName,
+        why: &'a dyn std::error::Error,
+    },
+    RecordingEnded {
+        recording: RecordingId,
+        line: &'a LineName,
+        end: End,
+        why: &'a RecordingEnd,
+        bytes: u64,
+    },
+    /// Its digest and its poster are made.
+    RecordingComplete {
+        recording: RecordingId,
+        bytes: u64,
+    },
+    /// A sidecar or the index could not be written.
+    RecordingNotNoted {
+        recording: RecordingId,
+        error: &'a dyn std::error::Error,
+    },
+    RecordingDeleted {
+        recording: RecordingId,
+        file: &'a str,
+        why: &'static str,
+    },
+    RecordingRecovered {
+        recording: RecordingId,
+        file: &'a str,
+    },
+    /// At the start.
+    RecordingsFound {
+        recordings: usize,
+    },
+    NoRecordingFolder {
+        folder: &'a std::path::Path,
+        error: &'a dyn std::error::Error,
+    },
+    /// The disk has less left than it must: what is recorded ends.
+    DiskFloor {
+        free: u64,
+        floor: u64,
+        recordings: usize,
+    },
     Draining {
         calls: usize,
     },
@@ -231,6 +283,42 @@ impl Facts {
                 SourceState::Idle => tracing::info!(%line, "source closed: nobody calls"),
                 SourceState::Opening => tracing::info!(%line, "source opening"),
             },
+            Fact::RecordingBegan { recording, line, file } => {
+                self.count("recordings_begun");
+                tracing::info!(%recording, %line, file, "recording");
+            }
+            Fact::NotRecorded { line, why } => {
+                self.count("not_recorded");
+                tracing::error!(%line, %why, "not recorded");
+            }
+            Fact::RecordingEnded { recording, line, end, why, bytes } => {
+                self.count(&format!("recordings_{}", end.word().replace(": ", "_").replace(' ', "_")));
+                tracing::info!(%recording, %line, end = end.word(), %why, bytes, "recording ended");
+            }
+            Fact::RecordingComplete { recording, bytes } => {
+                tracing::debug!(%recording, bytes, "recording complete");
+            }
+            Fact::RecordingNotNoted { recording, error } => {
+                self.count("recordings_not_noted");
+                tracing::error!(%recording, %error, "what is known of a recording cannot be written");
+            }
+            Fact::RecordingDeleted { recording, file, why } => {
+                self.count("recordings_deleted");
+                tracing::info!(%recording, file, why, "recording deleted");
+            }
+            Fact::RecordingRecovered { recording, file } => {
+                self.count("recordings_recovered");
+                tracing::info!(%recording, file, "recording finished that was left open");
+            }
+            Fact::RecordingsFound { recordings } => tracing::debug!(recordings, "recordings found"),
+            Fact::NoRecordingFolder { folder, error } => {
+                self.count("no_recording_folder");
+                tracing::error!(folder = %folder.display(), %error, "the recording folder cannot be used: nothing is recorded");
+            }
+            Fact::DiskFloor { free, floor, recordings } => {
+                self.count("disk_floor");
+                tracing::error!(free, floor, recordings, "the disk has too little left: recordings end");
+            }
             Fact::Draining { calls } => tracing::info!(calls, "shutting down: hanging up"),
         }
     }

@@ -12,6 +12,7 @@ mod guests;
 mod missed;
 mod parking;
 mod race;
+mod recordings;
 mod ring;
 mod session;
 mod showing;
@@ -29,6 +30,8 @@ use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 pub use dial::{DialEnd, DialError, DialEvent, DialSettings, Dialled, dial};
+pub(crate) use recordings::Folder as RecordingFolder;
+pub use recordings::{DeleteError, RecordError, RecordingFile};
 pub use ring::{DEFAULT_RINGS, MAX_RING_RELAYS, MAX_RUNG, RINGS, Ring, RingError};
 
 use self::announce::Announced;
@@ -37,14 +40,17 @@ use self::clock::Clock;
 use self::fact::Facts;
 use self::follows::Follows;
 use self::guests::Guests;
+use self::recordings::Recordings;
 use self::session::Surroundings;
 use self::showing::{access_view, line_view, relay_view};
 use self::supervisor::{Ask, Inlets, Supervisor};
 use self::view::{AccessView, CallView, LineView, RelayView};
 use crate::call::{AccessPolicy, Followed, Limits, Timing};
+use crate::config;
 use crate::endpoint::Endpoint;
 use crate::media::{self, CallId, IceSettings, LineName, LineSettings, Media};
 use crate::protocol::SessionId;
+use crate::recording::Record;
 use crate::sdp::CallerServers;
 use crate::signaling::{self, Signaling};
 use crate::store::{Store, StoreError};
@@ -66,6 +72,7 @@ pub struct Settings {
     pub announced: Vec<nostr::RelayUrl>,
     /// Which of the relays that callers name in their offers are answered through.
     pub caller_relays: CallerServers,
+    pub recording: config::Recording,
     pub store: Arc<Store>,
 }
 
@@ -75,6 +82,8 @@ pub struct Line {
     pub keys: Keys,
     pub endpoint: Endpoint,
     pub policy: AccessPolicy,
+    /// Whose media is recorded in its calls.
+    pub record: Record,
     /// Its name and relays are published.
     pub announce: bool,
     /// How long the source stays open without callers.
@@ -91,6 +100,11 @@ pub enum StartError {
     Signaling(#[from] signaling::StartError),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// A key as people know it.
+pub(crate) fn npub(key: &PublicKey) -> String {
+    showing::npub(key)
 }
 
 /// Who may call by a policy alone, without what only a running gateway knows.
@@ -110,6 +124,7 @@ pub struct Gateway {
     policies: Arc<BTreeMap<String, (PublicKey, AccessPolicy)>>,
     guests: watch::Receiver<Guests>,
     followed: watch::Receiver<Arc<Followed>>,
+    recordings: Recordings,
 }
 
 /// The running gateway's tasks.
@@ -157,6 +172,9 @@ pub async fn start(settings: Settings) -> Result<(Gateway, Running), StartError>
     let announced = settings.lines.iter().filter(|line| line.announce);
     let announced = announced.map(|line| Announced { name: line.name.0.clone(), keys: line.keys.clone() }).collect();
     tokio::spawn(announce::announce(announced, settings.announced, signaling.clone()));
+    let record = settings.lines.iter().map(|line| (line.name.clone(), line.record)).collect();
+    let recordings =
+        recordings::start(settings.recording, record, settings.store.clone(), media.clone(), facts.clone())?;
     let lines = settings
         .lines
         .into_iter()
@@ -170,6 +188,7 @@ pub async fn start(settings: Settings) -> Result<(Gateway, Running), StartError>
         store: settings.store,
         facts: facts.clone(),
         board: board.clone(),
+        recordings: recordings.clone(),
         deliveries: deliveries.clone(),
         heard_at: ring::heard_at(&settings.relays),
     };
@@ -185,8 +204,17 @@ pub async fn start(settings: Settings) -> Result<(Gateway, Running), StartError>
         drain,
     }));
     let policies = Arc::new(policies);
-    let gateway =
-        Gateway { asks: asks_to, board, facts, signaling: signaling.clone(), draining, policies, guests, followed };
+    let gateway = Gateway {
+        asks: asks_to,
+        board,
+        facts,
+        signaling: signaling.clone(),
+        draining,
+        policies,
+        guests,
+        followed,
+        recordings,
+    };
     Ok((gateway, Running { supervisor, media, signaling, deliveries }))
 }
 

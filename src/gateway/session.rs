@@ -13,6 +13,7 @@ use super::board::Board;
 use super::clock::Clock;
 use super::fact::{Fact, Facts};
 use super::race::Entrant;
+use super::recordings::Recordings;
 use super::showing::{call_record, call_view};
 use crate::call::{Action, Call, EndReason, Input, Report, State};
 use crate::media::{self, CallId, LineName, Media, PeerError, PeerStats};
@@ -81,6 +82,7 @@ pub(super) struct Surroundings {
     pub(super) store: Arc<Store>,
     pub(super) facts: Arc<Facts>,
     pub(super) board: Arc<Board>,
+    pub(super) recordings: Recordings,
     /// Events on their way to relays: a shutdown waits for them.
     pub(super) deliveries: TaskTracker,
     /// Where answers are heard: named in our offers.
@@ -217,6 +219,9 @@ impl Session {
                     line: &self.line,
                     state: self.call.state(),
                 });
+                if self.call.state() == State::Live {
+                    self.around.recordings.call_is_live(self.id, &self.line, self.call.dialog());
+                }
             }
             self.carry_out(actions).await;
             self.show();

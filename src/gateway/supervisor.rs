@@ -151,6 +151,7 @@ impl Supervisor {
         for Session { handle, .. } in self.sessions.values() {
             handle.hang_up(EndReason::Shutdown);
         }
+        self.around.recordings.drain();
         while !self.running.is_empty() {
             tokio::select! {
                 biased;
@@ -158,6 +159,15 @@ impl Supervisor {
                 Some(ask) = inlets.asks.recv() => self.asked(ask),
                 Some(event) = inlets.media.recv() => self.media_event(event),
                 Some(incoming) = inlets.incoming.recv() => self.dropped(&incoming.envelope.from, &Dropped::Draining),
+            }
+        }
+        let recordings = self.around.recordings.clone();
+        let mut quiet = std::pin::pin!(recordings.quiet());
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut quiet => break,
+                Some(event) = inlets.media.recv() => self.media_event(event),
             }
         }
     }
@@ -197,6 +207,9 @@ impl Supervisor {
                 self.around.facts.record(&Fact::Source { line, state });
             }
             return;
+        }
+        if let media::Event::Recording { id, news } = event {
+            return self.around.recordings.news(id, news);
         }
         // An event of a call that is over concerns nobody.
         if let Some(Session { key, handle, .. }) = event.call().and_then(|call| self.sessions.get(&call))

@@ -1,4 +1,4 @@
-//! The API: JSON about lines, calls and relays, calling and hanging up.
+//! The API: JSON about lines, calls, relays and recordings, calling and hanging up.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
 
-use super::{Gateway, ring};
+use super::{Gateway, recordings, ring};
 use crate::gateway::view::{CallView, LineView, RelayView};
 
 #[derive(Serialize)]
@@ -54,6 +54,11 @@ pub(super) fn routes<G: Gateway>(gateway: G) -> Router {
         .route("/healthz", get(health::<G>))
         .route("/api/lines", get(lines::<G>))
         .route("/api/lines/{name}/ring", post(ring::ring::<G>))
+        .route("/api/lines/{name}/record", post(recordings::record::<G>))
+        .route("/api/recordings", get(recordings::list::<G>))
+        .route("/api/recordings/{id}", get(recordings::one::<G>).delete(recordings::delete::<G>))
+        .route("/api/recordings/{id}/media", get(recordings::media::<G>))
+        .route("/api/recordings/{id}/poster.jpg", get(recordings::poster::<G>))
         .route("/api/calls", get(calls::<G>))
         .route("/api/calls/{id}", get(call::<G>).delete(hang_up::<G>))
         .route("/api/relays", get(relays::<G>))

@@ -9,13 +9,14 @@ use axum::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, HeaderName, ORIGIN, REFERRER_POLICY, WWW_AUTHENTICATE,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
 use sha2::{Digest as _, Sha256};
 
 use super::ANSWER_TIMEOUT;
 use super::api::trouble;
+use super::ticket::Tickets;
 
 /// What the longest request of the API needs: whom to call, and where. Bytes.
 const MAX_BODY: u64 = 4096;
@@ -46,15 +47,17 @@ impl std::fmt::Debug for Token {
 #[derive(Debug)]
 pub(super) struct Guard {
     token: Option<Token>,
+    /// Good in the token's place for what is only looked at.
+    tickets: Option<Tickets>,
 }
 
 impl Guard {
-    pub(super) fn new(token: Option<Token>) -> Self {
-        Self { token }
+    pub(super) fn new(token: Option<Token>, tickets: Option<Tickets>) -> Self {
+        Self { token, tickets }
     }
 
     /// Whether a request may go on; else what it is told.
-    fn admit(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
+    fn admit(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
         let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         // Without a token loopback is the protection. A page of another site whose name was made to point at 127.0.0.1 passes
         // the browser's same-origin check, but its requests carry that site's name.
@@ -64,6 +67,7 @@ impl Guard {
                 "this server is called localhost, and nothing else, unless it has a token",
             ));
         }
+        let path = uri.path();
         if !path.starts_with("/api/") {
             return Ok(());
         }
@@ -73,13 +77,20 @@ impl Guard {
         match (&self.token, bearer(headers)) {
             (None, _) => Ok(()),
             (Some(token), Some(presented)) if token.is(presented) => Ok(()),
+            _ if self.has_ticket(method, uri) => Ok(()),
             (Some(_), _) => Err((StatusCode::UNAUTHORIZED, "the API needs its token: Authorization: Bearer ...")),
         }
+    }
+
+    fn has_ticket(&self, method: &Method, uri: &Uri) -> bool {
+        let looks = matches!(*method, Method::GET | Method::HEAD);
+        looks
+            && self.tickets.as_ref().is_some_and(|tickets| tickets.is_good(uri.path(), uri.query().unwrap_or_default()))
     }
 }
 
 pub(super) async fn check(State(guard): State<Arc<Guard>>, request: Request<Body>, next: Next) -> Response {
-    let mut answer = match guard.admit(request.method(), request.uri().path(), request.headers()) {
+    let mut answer = match guard.admit(request.method(), request.uri(), request.headers()) {
         Err((status, words)) => trouble(status, words),
         // A body of unknown length has no upper bound.
         Ok(()) if request.body().size_hint().upper().is_none_or(|bytes| bytes > MAX_BODY) => {
@@ -187,9 +198,11 @@ mod tests {
 
     #[test]
     fn without_a_token_loopback_may_ask_and_other_sites_may_not() {
-        let guard = Guard::new(None);
+        let guard = Guard::new(None, None);
         let ask = |method: Method, pairs: &[(&'static str, &'static str)]| {
-            guard.admit(&method, "/api/calls/c1", &headers(pairs)).map_err(|(status, _)| status.as_u16())
+            guard
+                .admit(&method, &Uri::from_static("/api/calls/c1"), &headers(pairs))
+                .map_err(|(status, _)| status.as_u16())
         };
         assert_eq!(ask(Method::GET, &[("host", "localhost:80")]), Ok(()));
         assert_eq!(ask(Method::DELETE, &[("host", "localhost:80")]), Ok(()));
@@ -204,9 +217,11 @@ mod tests {
 
     #[test]
     fn with_a_token_the_api_needs_it_and_the_page_does_not() {
-        let guard = Guard::new(Some(Token::new("secret\n")));
+        let tickets = Tickets::new();
+        let ticket = tickets.on("/api/recordings/r1/media");
+        let guard = Guard::new(Some(Token::new("secret\n")), Some(tickets));
         let ask = |path: &str, pairs: &[(&'static str, &'static str)]| {
-            guard.admit(&Method::GET, path, &headers(pairs)).map_err(|(status, _)| status.as_u16())
+            guard.admit(&Method::GET, &path.parse().unwrap(), &headers(pairs)).map_err(|(status, _)| status.as_u16())
         };
         assert_eq!(ask("/", &[("host", "cams.example")]), Ok(()));
         assert_eq!(ask("/healthz", &[("host", "cams.example")]), Ok(()));
@@ -214,6 +229,11 @@ mod tests {
         assert_eq!(ask("/api/lines", &[("host", "cams.example"), ("authorization", "Bearer secre")]), Err(401));
         assert_eq!(ask("/api/lines", &[("host", "cams.example"), ("authorization", "Basic secret")]), Err(401));
         assert_eq!(ask("/api/lines", &[("host", "cams.example"), ("authorization", "Bearer secret")]), Ok(()));
+        assert_eq!(ask("/api/recordings/r1/media", &[("host", "cams.example")]), Err(401));
+        assert_eq!(ask(&ticket, &[("host", "cams.example")]), Ok(()));
+        assert_eq!(ask(&ticket.replace("r1", "r2"), &[("host", "cams.example")]), Err(401));
+        let change = guard.admit(&Method::DELETE, &ticket.parse().unwrap(), &headers(&[("host", "cams.example")]));
+        assert_eq!(change.map_err(|(status, _)| status.as_u16()), Err(401), "a ticket is to look only");
     }
 
     #[test]

@@ -6,7 +6,9 @@
 mod api;
 mod guard;
 mod page;
+mod recordings;
 mod ring;
+mod ticket;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -25,13 +27,16 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::gateway::view::{CallView, LineView, RelayView, RungView};
-use crate::gateway::{Ring, RingError};
+use crate::gateway::{DeleteError, RecordError, RecordingFile, Ring, RingError};
+use crate::media::LineName;
+use crate::recording::RecordingId;
+use crate::store::{KeptRecording, RecordingFilter, StoreError};
 
 pub use guard::Token;
 
 /// How long a client may take for a request's head, and an idle connection lives, in seconds.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long an answer may take: hanging up waits for a session task.
+/// How long an answer may take to begin: hanging up waits for a session task.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long open requests may go on at shutdown.
 const GRACE: Duration = Duration::from_secs(2);
@@ -53,6 +58,21 @@ pub trait Gateway: Clone + Send + Sync + 'static {
     fn hang_up(&self, id: &str) -> impl Future<Output = bool> + Send;
     /// Lets a line call; returns when it is decided who is rung.
     fn ring(&self, ring: Ring) -> impl Future<Output = Result<Vec<RungView>, RingError>> + Send;
+    /// The newest first.
+    fn recordings(
+        &self,
+        filter: RecordingFilter,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<KeptRecording>, StoreError>> + Send;
+    fn recording(&self, id: RecordingId) -> impl Future<Output = Result<Option<RecordingFile>, StoreError>> + Send;
+    fn delete_recording(&self, id: RecordingId) -> impl Future<Output = Result<(), DeleteError>> + Send;
+    /// Records a line without a call, for so long at most; returns when it has begun.
+    fn record(
+        &self,
+        line: LineName,
+        longest: Duration,
+    ) -> impl Future<Output = Result<RecordingId, RecordError>> + Send;
+    fn stop_recording(&self, line: LineName) -> impl Future<Output = Result<RecordingId, RecordError>> + Send;
 }
 
 /// Why there is no server.
@@ -143,10 +163,12 @@ async fn serve_connection(stream: TcpStream, router: Router, stop: CancellationT
 }
 
 fn router<G: Gateway>(gateway: G, token: Option<Token>) -> Router {
-    let guard = Arc::new(guard::Guard::new(token));
+    let tickets = token.is_some().then(ticket::Tickets::new);
+    let guard = Arc::new(guard::Guard::new(token, tickets.clone()));
     Router::new()
         .route("/", axum::routing::get(page::caller))
         .merge(api::routes(gateway))
         .fallback(api::no_such_page)
+        .layer(axum::Extension(tickets))
         .layer(axum::middleware::from_fn_with_state(guard, guard::check))
 }

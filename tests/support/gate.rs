@@ -16,7 +16,7 @@ use nostr::{Keys, PublicKey, RelayUrl, ToBech32 as _};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
-use super::daemon::{Daemon, PATIENCE, field};
+use super::daemon::{Daemon, PATIENCE, field, write_configuration};
 use super::http;
 
 /// The digest of a picture's slices.
@@ -88,26 +88,58 @@ pub struct Gate {
     /// One for each line.
     pub npubs: Vec<String>,
     configuration: PathBuf,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Gate {
     /// Runs `callgate run` with a line for each `(name, play)`, open to everybody; `more` goes above the lines.
     pub fn run(relay: &RelayUrl, lines: &[(&str, &str)], more: &str) -> Self {
+        let tables: String =
+            lines.iter().map(|(name, play)| format!("[[line]]\nname = \"{name}\"\nplay = \"{play}\"\n")).collect();
+        Self::run_tables(relay, &format!("{more}\n{tables}"), lines.len())
+    }
+
+    /// Runs it with these tables, among which are so many lines.
+    pub fn run_tables(relay: &RelayUrl, tables: &str, lines: usize) -> Self {
+        let usual = "[http]\nlisten = \"127.0.0.1:0\"\n[access]\nallow = [\"*\"]\n";
+        Self::run_bare(relay, &format!("{usual}{tables}"), lines)
+    }
+
+    /// Runs it with these tables beside that of its relay.
+    pub fn run_bare(relay: &RelayUrl, tables: &str, lines: usize) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut configuration = format!(
-            "data_dir = \"data\"\n[nostr]\nrelays = [\"{relay}\"]\n\
-             [http]\nlisten = \"127.0.0.1:0\"\n[access]\nallow = [\"*\"]\n{more}\n"
-        );
-        for (name, play) in lines {
-            configuration += &format!("[[line]]\nname = \"{name}\"\nplay = \"{play}\"\n");
-        }
-        let daemon = Daemon::run(folder.path(), &configuration, lines.len());
-        let npubs = daemon.stdout_lines(lines.len()).iter().map(|line| word(line, 1)).collect();
+        let configuration = format!("data_dir = \"data\"\n[nostr]\nrelays = [\"{relay}\"]\n{tables}");
+        write_configuration(folder.path(), &configuration);
+        Self::start(relay, folder, lines)
+    }
+
+    fn start(relay: &RelayUrl, folder: tempfile::TempDir, lines: usize) -> Self {
+        let configuration = folder.path().join("callgate.toml");
+        let daemon = Daemon::start(&["run", "-c", configuration.to_str().expect("UTF-8")]);
+        let npubs = daemon.stdout_lines(lines).iter().map(|line| word(line, 1)).collect();
         let page = daemon.logged(|record| record.get("page").is_some());
         let api = field(&page, "page").parse().expect("an address");
-        let configuration = folder.path().join("callgate.toml");
-        Self { daemon, relay: relay.clone(), api, npubs, configuration, _folder: folder }
+        Self { daemon, relay: relay.clone(), api, npubs, configuration, folder }
+    }
+
+    /// SIGKILL, whatever `meanwhile` does to its folder, and a start as before.
+    pub fn killed_and_started(self, meanwhile: impl FnOnce(&Path)) -> Self {
+        let Self { daemon, relay, npubs, folder, .. } = self;
+        super::daemon::signal(daemon.pid(), "KILL");
+        daemon.exit();
+        meanwhile(folder.path());
+        Self::start(&relay, folder, npubs.len())
+    }
+
+    /// Where its configuration and its data are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Another command of callgate's with its configuration.
+    pub fn command(&self, arguments: &[&str]) -> std::process::Output {
+        let program = env!("CARGO_BIN_EXE_callgate");
+        Command::new(program).args(arguments).arg("-c").arg(&self.configuration).output().expect("callgate starts")
     }
 
     pub fn key(&self, line: usize) -> PublicKey {
