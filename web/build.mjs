@@ -29,13 +29,14 @@ const css = await transform(readFileSync(join(here, "src/caller.css"), "utf8"), 
 const style = css.code.trim();
 
 const hash = (text) => `'sha256-${createHash("sha256").update(text, "utf8").digest("base64")}'`;
-// Nothing may be loaded but what stands in the file; connections go to relays, and to the callgate that serves the page.
+// Nothing may be loaded but what stands in the file; connections go to relays, and to the callgate that serves the page, which has recordings and
+// their posters too.
 const policy = [
   "default-src 'none'",
   `script-src ${hash(script)}`,
   `style-src ${hash(style)}`,
-  "img-src data:",
-  "media-src blob: mediastream:",
+  "img-src 'self' data:",
+  "media-src 'self' blob: mediastream:",
   "connect-src 'self' ws: wss:",
   "base-uri 'none'",
   "form-action 'none'",

@@ -9,6 +9,7 @@ import { drawLines } from "./linelist.ts";
 import { fetchLines, type Line } from "./lines.ts";
 import { checkBrowser, openMicrophone, type Statistics } from "./peer.ts";
 import type { Ring } from "./phone.ts";
+import { openRecordings, type Recording } from "./recordings.ts";
 import type { Dialect } from "./post.ts";
 import { readFragment, readLine, readTarget, takeLinkKey, type Fragment } from "./target.ts";
 import { troubleOf, type Trouble } from "./trouble.ts";
@@ -22,6 +23,7 @@ interface Window_ {
   session: string | undefined;
   me: string;
   lines: Line[] | undefined;
+  recordings: Recording[] | undefined;
   stats: Statistics | undefined;
   error: { code: string; title: string; words: string } | undefined;
   notice: string | undefined;
@@ -39,6 +41,7 @@ const known: Window_ = {
   session: undefined,
   me: "",
   lines: undefined,
+  recordings: undefined,
   stats: undefined,
   error: undefined,
   notice: undefined,
@@ -435,6 +438,9 @@ function applyFragment(): void {
 applyFragment();
 enter("idle");
 void refreshLines().then(() => waiting.resume());
+openRecordings((recordings) => {
+  known.recordings = recordings;
+});
 
 window.addEventListener("hashchange", applyFragment);
 window.addEventListener("pagehide", () => call?.hangUp());
