@@ -14,6 +14,7 @@ mod mutate;
 #[path = "support/sdp_offers.rs"]
 mod offers;
 #[path = "support/path.rs"]
+#[allow(dead_code)]
 mod path;
 #[path = "support/relay.rs"]
 mod relay;
