@@ -65,6 +65,7 @@ enum Codec {
     None,
     H264,
     H265,
+    H264WithB,
     Vp8,
     Vp9,
 }
@@ -87,6 +88,7 @@ fn main() -> anyhow::Result<()> {
         (None, Codec::None) => DemoVideo::None,
         (None, Codec::H264) => DemoVideo::H264,
         (None, Codec::H265) => DemoVideo::H265,
+        (None, Codec::H264WithB) => DemoVideo::H264WithB,
         (None, Codec::Vp8) => DemoVideo::Vp8,
         (None, Codec::Vp9) => DemoVideo::Vp9,
     };

@@ -53,7 +53,7 @@ fn vp8_and_vp9_go_as_they_are_to_every_client_that_takes_them() {
         ];
         for (count, (codec, track, pass)) in passed.iter_mut().zip(kinds) {
             // Given a line with this video, and a client's offer
-            let streams = Streams { video: offers::vpx(codec), audio: None };
+            let streams = Streams { video: offers::video(codec), audio: None };
             let takes = |section: &&sdp::MediaSection| {
                 let known = section.codecs.iter().any(|codec| codec.track() == Some(track));
                 section.takeable && section.kind == MediaKind::Video && section.direction.receives() && known
@@ -80,8 +80,51 @@ fn vp8_and_vp9_go_as_they_are_to_every_client_that_takes_them() {
 }
 
 #[test]
+fn what_a_client_does_not_take_as_it_is_goes_as_h264_where_that_can_be_made() {
+    for (name, text) in offers::fixtures().into_iter().filter(|(name, _)| has_h264(name)) {
+        let offer = sdp::guard_offer(&text).unwrap();
+        let planned = |video: Option<VideoStream>| {
+            let plan =
+                sdp::plan(&offer, &Streams { video, audio: None }).unwrap_or_else(|none| panic!("{name}: {none}"));
+            let video = plan.sections.into_iter().find(|section| section.kind == MediaKind::Video).unwrap();
+            assert_eq!(video.receive[0].0, video.payload_type, "{name}");
+            (video.video.unwrap(), video.receive[0].1)
+        };
+        let made = (VideoPlan::ToH264, CallerTrack::H264);
+        // H.265 and whatever else is never passed
+        assert_eq!(planned(offers::to_h264(VideoCodec::Other("H265".to_owned()))), made, "{name}");
+        // VP9 is where it is taken
+        let taken = offer
+            .sections
+            .iter()
+            .flat_map(|section| &section.codecs)
+            .any(|codec| codec.track() == Some(CallerTrack::Vp9));
+        let expected = if taken { (VideoPlan::PassVp9, CallerTrack::Vp9) } else { made };
+        assert_eq!(planned(offers::to_h264(VideoCodec::Vp9)), expected, "{name}");
+        // H.264 is, unless its pictures are out of order, which is passed only where nothing better can be made
+        let reordered = |video: Option<VideoStream>| video.map(|video| VideoStream { reordered: true, ..video });
+        let passed = (VideoPlan::PassH264, CallerTrack::H264);
+        assert_eq!(planned(offers::to_h264(VideoCodec::H264)), passed, "{name}");
+        assert_eq!(planned(reordered(offers::to_h264(VideoCodec::H264))), made, "{name}");
+        assert_eq!(planned(reordered(offers::video(VideoCodec::H264))), passed, "{name}");
+    }
+    let h265 = Streams { video: offers::to_h264(VideoCodec::Other("H.265".to_owned())), audio: None };
+    let none = sdp::plan(&offers::fixture("chromium-vp8-only"), &h265).unwrap_err();
+    assert_eq!(none.to_string(), "the line sends H.265 video, you offer VP8 video");
+}
+
+#[test]
+fn what_becomes_of_a_picture_is_told_with_the_reason() {
+    let h265 = VideoCodec::Other("H265".to_owned());
+    assert_eq!(VideoPlan::PassVp8.words(&VideoCodec::Vp8), "VP8 as it is");
+    assert_eq!(VideoPlan::ToH264.words(&VideoCodec::Vp9), "VP9 made H.264, since the other side does not take VP9");
+    assert_eq!(VideoPlan::ToH264.words(&h265), "H265 made H.264, since H265 is not passed on");
+    assert_eq!(AudioPlan::ToOpus.words(&AudioCodec::Other("AAC".to_owned())), "AAC made Opus");
+}
+
+#[test]
 fn vp9_of_another_profile_is_another_codec() {
-    let streams = Streams { video: offers::vpx(VideoCodec::Vp9), audio: None };
+    let streams = Streams { video: offers::video(VideoCodec::Vp9), audio: None };
     let text = offers::fixture_text("chromium-recvonly");
     let first = sdp::plan(&sdp::guard_offer(&text).unwrap(), &streams).unwrap().sections[1].payload_type;
     let at = format!("a=fmtp:{first} profile-id=0");
@@ -223,22 +266,14 @@ fn audio_is_passed_when_it_can_be_and_made_opus_when_it_must() {
 fn no_codec_in_common_says_what_each_side_has() {
     let detail = |name: &str, streams: &Streams| sdp::plan(&offers::fixture(name), streams).unwrap_err().to_string();
     let video = Streams { audio: None, ..offers::camera() };
-    let h265 = |audio| Streams {
-        video: Some(VideoStream {
-            codec: VideoCodec::Other("H.265".to_owned()),
-            profile_level_id: None,
-            width: 1,
-            height: 1,
-        }),
-        audio,
-    };
+    let h265 = |audio| Streams { video: offers::video(VideoCodec::Other("H.265".to_owned())), audio };
     assert_eq!(detail("chromium-vp8-only", &video), "the line sends H.264 video, you offer VP8 video");
     assert_eq!(detail("libwebrtc-recvonly", &video), "the line sends H.264 video, you offer VP8, VP9 and AV1 video");
     assert_eq!(detail("chromium-audio", &video), "the line sends H.264 video, you offer no video");
-    assert_eq!(detail("chromium-recvonly", &h265(None)), "the line sends H.265 video, which is not carried yet");
+    assert_eq!(detail("chromium-recvonly", &h265(None)), "the line sends H.265 video, which cannot be made H.264 here");
     assert_eq!(
         detail("chromium-video", &h265(offers::audio(AudioCodec::Pcmu, 8000, 1))),
-        "the line sends H.265 video, which is not carried yet; the line sends PCMU audio, you offer no audio"
+        "the line sends H.265 video, which cannot be made H.264 here; the line sends PCMU audio, you offer no audio"
     );
     assert_eq!(
         detail("chromium-h264-only", &Streams { video: None, audio: offers::audio(AudioCodec::Opus, 48000, 2) }),

@@ -133,6 +133,7 @@ async fn talk(args: &CallArgs, plan: CallPlan) -> Outcome {
         media: CallerSettings {
             ice: plan.ice,
             video: true,
+            h264_only: false,
             audio: true,
             send_test_media: args.send,
             record: args.record.clone(),

@@ -21,6 +21,10 @@ pub struct VideoStream {
     pub profile_level_id: Option<[u8; 3]>,
     pub width: u32,
     pub height: u32,
+    /// H.264: pictures come in another order than they are shown (B pictures), which browsers do not put right.
+    pub reordered: bool,
+    /// H.264 that everybody takes can be made of it here.
+    pub to_h264: bool,
 }
 
 /// An audio stream as the endpoint sends it.
@@ -39,7 +43,7 @@ pub enum VideoCodec {
     Vp8,
     /// Of profile 0, the one that every browser takes.
     Vp9,
-    /// Seen, and not carried yet: its readable name.
+    /// Anything else, to be made H.264 where it can be decoded: its readable name.
     Other(String),
 }
 
@@ -63,4 +67,16 @@ pub enum AudioCodec {
     Opus,
     /// Anything else that can be decoded, to be transcoded to Opus: its readable name.
     Other(String),
+}
+
+impl AudioCodec {
+    /// Its name for people.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Pcmu => "PCMU",
+            Self::Pcma => "PCMA",
+            Self::Opus => "Opus",
+            Self::Other(name) => name,
+        }
+    }
 }

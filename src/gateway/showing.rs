@@ -5,7 +5,7 @@ use nostr::{PublicKey, RelayUrl, ToBech32};
 use super::Line;
 use super::view::{AccessView, CallView, LineState, LineView, MilestonesView, RelayView, StatsView, TrackView};
 use crate::call::{Access, AccessPolicy, Call, Direction, Millis, Report, State};
-use crate::endpoint::{AudioCodec, Streams, VideoCodec};
+use crate::endpoint::{Streams, VideoCodec};
 use crate::media::{CallId, LineName, PeerStats, SourceState, Teardown, TrackStats};
 use crate::signaling::{Health, RelayStatus};
 use crate::store::CallRecord;
@@ -73,17 +73,12 @@ pub(super) fn in_words(streams: &Streams) -> Vec<String> {
             VideoCodec::H264 => "H264",
             other => other.name(),
         };
-        format!("{codec} {}x{}", video.width, video.height)
+        match (video.width, video.height) {
+            (0, _) | (_, 0) => codec.to_owned(),
+            (width, height) => format!("{codec} {width}x{height}"),
+        }
     });
-    let audio = streams.audio.as_ref().map(|audio| {
-        let codec = match &audio.codec {
-            AudioCodec::Pcmu => "PCMU",
-            AudioCodec::Pcma => "PCMA",
-            AudioCodec::Opus => "Opus",
-            AudioCodec::Other(name) => name,
-        };
-        format!("{codec} {} Hz", audio.rate)
-    });
+    let audio = streams.audio.as_ref().map(|audio| format!("{} {} Hz", audio.codec.name(), audio.rate));
     video.into_iter().chain(audio).collect()
 }
 

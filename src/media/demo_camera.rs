@@ -73,6 +73,8 @@ pub enum DemoVideo {
     H264,
     /// Takes `x265enc`.
     H265,
+    /// Of H.264's main profile, with B pictures, which come before others that are shown earlier. Takes `x264enc`.
+    H264WithB,
     Vp8,
     Vp9,
     /// The H.264 track of an MP4 or Matroska file, once, without sound.
@@ -306,6 +308,11 @@ fn launch_text(settings: &DemoSettings) -> Result<String, DemoError> {
         }
         DemoVideo::H265 => format!(
             "{picture} ! x265enc tune=zerolatency speed-preset=ultrafast bitrate={bitrate} key-int-max={keyframe} ! h265parse ! rtph265pay name=pay0 pt=96"
+        ),
+        DemoVideo::H264WithB => format!(
+            "{picture} ! x264enc speed-preset=ultrafast bframes=2 b-adapt=false rc-lookahead=0 sync-lookahead=0 threads=1 \
+             bitrate={bitrate} key-int-max={keyframe} ! video/x-h264,profile=main ! h264parse ! video/x-h264,{units} \
+             ! rtph264pay name=pay0 pt=96"
         ),
         DemoVideo::Vp8 => format!("{picture} ! vp8enc {} ! rtpvp8pay name=pay0 pt=96", vpx_settings(bitrate, keyframe)),
         DemoVideo::Vp9 => format!("{picture} ! vp9enc {} ! rtpvp9pay name=pay0 pt=96", vpx_settings(bitrate, keyframe)),

@@ -40,6 +40,18 @@ const OPTIONAL: &[(&[&str], &str, &str)] = &[
     (&["mulawenc"], "gstreamer1.0-plugins-good", "the demo has no tone"),
     (&["avdec_aac"], "gstreamer1.0-libav", "cameras with AAC audio have no sound"),
     (&["avdec_g722"], "gstreamer1.0-libav", "cameras with G.722 audio have no sound"),
+    (
+        &["x264enc", "openh264enc"],
+        "gstreamer1.0-plugins-ugly",
+        "no video can be made H.264 for callers who take no other",
+    ),
+    (&["videoconvert"], "gstreamer1.0-plugins-base", "no video can be made H.264 for callers who take no other"),
+    (&["videoscale"], "gstreamer1.0-plugins-base", "no video can be made H.264 for callers who take no other"),
+    (&["avdec_h264"], "gstreamer1.0-libav", "H.264 with B pictures is passed on as it is"),
+    (&["avdec_h265"], "gstreamer1.0-libav", "H.265 cannot be made H.264"),
+    (&["h265parse"], "gstreamer1.0-plugins-bad", "H.265 cannot be made H.264"),
+    (&["vp8dec"], "gstreamer1.0-plugins-good", "VP8 cannot be made H.264"),
+    (&["vp9dec"], "gstreamer1.0-plugins-good", "VP9 cannot be made H.264"),
 ];
 
 /// GStreamer is not as callgate needs it.

@@ -3,6 +3,7 @@
 use super::answer::{AnswerError, STREAM, session_number, sources, unfit, write_source};
 use super::codec::{CallerTrack, Codec};
 use super::description::Description;
+use super::plan::EVERYBODYS_H264;
 use super::write::{Text, payload_types};
 use super::{AudioPlan, Direction, LocalTransport, MediaKind, Plan, PlannedSection, RemoteAnswer, VideoPlan};
 use crate::endpoint::{AudioCodec, AudioStream, Streams, VideoCodec, VideoStream};
@@ -17,8 +18,6 @@ const VP9: u8 = 98;
 const H264: [u8; 4] = [102, 104, 106, 108];
 /// Profiles of H.264 that a camera may send: constrained baseline, baseline, main, high, all at level 3.1.
 const CAMERA_PROFILES: [[u8; 3]; 4] = [EVERYBODYS_H264, [0x42, 0, 0x1f], [0x4d, 0, 0x1f], [0x64, 0, 0x1f]];
-/// Constrained Baseline, level 3.1 (RFC 7742 section 6.2). A camera is not told to send it: decoders take more than they announce.
-const EVERYBODYS_H264: [u8; 3] = [0x42, 0xe0, 0x1f];
 const FEEDBACK: [&str; 3] = ["nack", "nack pli", "ccm fir"];
 
 /// The line has nothing that could be offered. `Display` names what it has.
@@ -67,7 +66,7 @@ pub fn calling_plan(streams: &Streams) -> Result<CallingPlan, NothingToOffer> {
     if sections.is_empty() {
         let detail = match &streams.video {
             Some(VideoStream { codec: VideoCodec::Other(name), .. }) => {
-                format!("the line sends {name} video, which is not carried yet")
+                format!("the line sends {name} video, which cannot be made H.264 here")
             }
             _ => "the line sends no media".to_owned(),
         };
@@ -96,7 +95,9 @@ fn offer_audio(stream: &AudioStream) -> CallingSection {
 }
 
 fn offer_video(stream: &VideoStream) -> Option<CallingSection> {
-    let codecs = match stream.codec {
+    let made = || h264_codecs([EVERYBODYS_H264], Some(VideoPlan::ToH264)).into_iter().filter(|_| stream.to_h264);
+    let codecs: Vec<OfferedCodec> = match stream.codec {
+        VideoCodec::H264 if stream.reordered && stream.to_h264 => made().collect(),
         VideoCodec::H264 => {
             let mut profiles = vec![stream.profile_level_id.unwrap_or(EVERYBODYS_H264)];
             if !profiles.contains(&EVERYBODYS_H264) {
@@ -104,11 +105,12 @@ fn offer_video(stream: &VideoStream) -> Option<CallingSection> {
             }
             h264_codecs(profiles, Some(VideoPlan::PassH264))
         }
-        VideoCodec::Vp8 => vec![vpx_codec(CallerTrack::Vp8, Some(VideoPlan::PassVp8))],
-        VideoCodec::Vp9 => vec![vpx_codec(CallerTrack::Vp9, Some(VideoPlan::PassVp9))],
-        VideoCodec::Other(_) => return None,
+        VideoCodec::Vp8 => [vpx_codec(CallerTrack::Vp8, Some(VideoPlan::PassVp8))].into_iter().chain(made()).collect(),
+        VideoCodec::Vp9 => [vpx_codec(CallerTrack::Vp9, Some(VideoPlan::PassVp9))].into_iter().chain(made()).collect(),
+        VideoCodec::Other(_) => made().collect(),
     };
-    Some(CallingSection { kind: MediaKind::Video, direction: Direction::SendOnly, codecs })
+    let section = CallingSection { kind: MediaKind::Video, direction: Direction::SendOnly, codecs };
+    (!section.codecs.is_empty()).then_some(section)
 }
 
 /// What a client offers that wants to see and hear any line: every codec that one may send. `sends`: its own media too.
@@ -255,8 +257,14 @@ mod tests {
         a=fmtp:102 packetization-mode=1\r\na=ssrc:8 cname:user1@host-2\r\na=mid:video1\r\n";
 
     fn camera() -> Streams {
-        let video =
-            VideoStream { codec: VideoCodec::H264, profile_level_id: Some([0x64, 0, 0x28]), width: 640, height: 360 };
+        let video = VideoStream {
+            codec: VideoCodec::H264,
+            profile_level_id: Some([0x64, 0, 0x28]),
+            width: 640,
+            height: 360,
+            reordered: false,
+            to_h264: false,
+        };
         let audio = AudioStream { codec: AudioCodec::Pcma, rate: 8000, channels: 1 };
         Streams { video: Some(video), audio: Some(audio) }
     }
@@ -323,7 +331,7 @@ mod tests {
             (VideoCodec::Vp8, VideoPlan::PassVp8, "a=rtpmap:96 VP8/90000"),
             (VideoCodec::Vp9, VideoPlan::PassVp9, "a=rtpmap:98 VP9/90000"),
         ] {
-            let video = VideoStream { codec, profile_level_id: None, width: 640, height: 360 };
+            let video = VideoStream { codec, profile_level_id: None, ..camera().video.unwrap() };
             let calling = calling_plan(&Streams { video: Some(video), ..camera() }).unwrap();
             let offer = calling.offer_text(MADE, &local()).unwrap();
             assert!(offer.lines().any(|line| line == rtpmap), "{offer}");
@@ -336,11 +344,27 @@ mod tests {
     }
 
     #[test]
+    fn what_few_take_is_offered_as_h264_too_where_it_can_be_made() {
+        let offered = |codec, reordered| {
+            let video = VideoStream { codec, reordered, to_h264: true, ..camera().video.unwrap() };
+            let plan = calling_plan(&Streams { video: Some(video), audio: None }).unwrap();
+            let codecs = plan.sections[0].codecs.iter();
+            codecs.map(|offered| (offered.track, offered.video.unwrap())).collect::<Vec<_>>()
+        };
+        let made = (CallerTrack::H264, VideoPlan::ToH264);
+        assert_eq!(offered(VideoCodec::Vp8, false), [(CallerTrack::Vp8, VideoPlan::PassVp8), made]);
+        assert_eq!(offered(VideoCodec::Vp9, false), [(CallerTrack::Vp9, VideoPlan::PassVp9), made]);
+        assert_eq!(offered(VideoCodec::Other("H.265".to_owned()), false), [made]);
+        assert_eq!(offered(VideoCodec::H264, true), [made]);
+        assert!(!offered(VideoCodec::H264, false).contains(&made));
+    }
+
+    #[test]
     fn a_line_with_nothing_to_carry_offers_nothing() {
         assert!(calling_plan(&Streams::default()).is_err());
         let h265 = VideoStream { codec: VideoCodec::Other("H.265".to_owned()), ..camera().video.unwrap() };
         let why = calling_plan(&Streams { video: Some(h265), audio: None }).unwrap_err();
-        assert_eq!(why.detail, "the line sends H.265 video, which is not carried yet");
+        assert_eq!(why.detail, "the line sends H.265 video, which cannot be made H.264 here");
         let opus = AudioStream { codec: AudioCodec::Opus, rate: 48_000, channels: 2 };
         let plan = calling_plan(&Streams { video: None, audio: Some(opus) }).unwrap();
         assert_eq!(plan.sections[0].codecs.len(), 1);

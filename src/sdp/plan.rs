@@ -5,6 +5,10 @@ use super::write::{Text, payload_types};
 use super::{Direction, MediaKind, MediaSection, Offer, refusal};
 use crate::endpoint::{AudioCodec, AudioStream, Streams, VideoCodec, VideoStream};
 
+/// Constrained Baseline, level 3.1 (RFC 7742 section 6.2): what is made here. A camera is not told to send it: decoders take more than
+/// they announce.
+pub(super) const EVERYBODYS_H264: [u8; 3] = [0x42, 0xe0, 0x1f];
+
 /// There is no codec that both sides know. `Display` names what each side has, for `call_end`'s `detail`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
@@ -21,6 +25,25 @@ pub enum VideoPlan {
     PassVp8,
     /// The source's own VP9 of profile 0.
     PassVp9,
+    /// Decoded, and encoded as H.264 once per hub.
+    ToH264,
+}
+
+impl VideoPlan {
+    /// What becomes of video of this codec, and why, for people.
+    pub fn words(self, source: &VideoCodec) -> String {
+        let name = source.name();
+        match (self, source) {
+            (Self::PassH264 | Self::PassVp8 | Self::PassVp9, _) => format!("{name} as it is"),
+            (Self::ToH264, VideoCodec::H264) => {
+                format!("{name} made {name} without B pictures, which receivers do not put in order")
+            }
+            (Self::ToH264, VideoCodec::Vp8 | VideoCodec::Vp9) => {
+                format!("{name} made H.264, since the other side does not take {name}")
+            }
+            (Self::ToH264, VideoCodec::Other(_)) => format!("{name} made H.264, since {name} is not passed on"),
+        }
+    }
 }
 
 /// How the line's audio goes to the caller.
@@ -31,6 +54,17 @@ pub enum AudioPlan {
     PassOpus,
     /// Decoded and encoded once per hub.
     ToOpus,
+}
+
+impl AudioPlan {
+    /// What becomes of audio of this codec, for people.
+    pub fn words(self, source: &AudioCodec) -> String {
+        let name = source.name();
+        match self {
+            Self::PassPcmu | Self::PassPcma | Self::PassOpus => format!("{name} as it is"),
+            Self::ToOpus => format!("{name} made Opus"),
+        }
+    }
 }
 
 /// A taken m-line.
@@ -119,12 +153,15 @@ pub(super) fn could_send_on(section: &MediaSection, streams: &Streams) -> bool {
 }
 
 fn plan_video<'a>(codecs: &'a [Codec], stream: &VideoStream) -> Option<(&'a Codec, VideoPlan)> {
-    match stream.codec {
+    let passed = match stream.codec {
+        VideoCodec::H264 if stream.reordered && stream.to_h264 => None,
         VideoCodec::H264 => best_h264(codecs, stream.profile_level_id).map(|codec| (codec, VideoPlan::PassH264)),
         VideoCodec::Vp8 => of_track(codecs, CallerTrack::Vp8).map(|codec| (codec, VideoPlan::PassVp8)),
         VideoCodec::Vp9 => of_track(codecs, CallerTrack::Vp9).map(|codec| (codec, VideoPlan::PassVp9)),
         VideoCodec::Other(_) => None,
-    }
+    };
+    let made = || best_h264(codecs, Some(EVERYBODYS_H264)).map(|codec| (codec, VideoPlan::ToH264));
+    passed.or_else(|| made().filter(|_| stream.to_h264))
 }
 
 fn of_track(codecs: &[Codec], track: CallerTrack) -> Option<&Codec> {

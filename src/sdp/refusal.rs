@@ -3,7 +3,7 @@
 use super::codec::CallerTrack;
 use super::plan::could_send_on;
 use super::{MediaKind, MediaSection, Offer};
-use crate::endpoint::{AudioCodec, Streams, VideoCodec};
+use crate::endpoint::{Streams, VideoCodec};
 
 /// Codec names of the caller that are repeated to them.
 const MAX_NAMES: usize = 6;
@@ -16,19 +16,16 @@ pub(super) fn detail(offer: &Offer, streams: &Streams) -> String {
     let mut parts = Vec::new();
     if let Some(stream) = &streams.video {
         parts.push(match &stream.codec {
-            VideoCodec::Other(name) => format!("the line sends {name} video, which is not carried yet"),
+            VideoCodec::Other(name) if !stream.to_h264 => {
+                format!("the line sends {name} video, which cannot be made H.264 here")
+            }
             carried => {
                 format!("the line sends {} video, {}", carried.name(), offered(offer, MediaKind::Video, streams))
             }
         });
     }
     if let Some(stream) = &streams.audio {
-        let name = match &stream.codec {
-            AudioCodec::Pcmu => "PCMU",
-            AudioCodec::Pcma => "PCMA",
-            AudioCodec::Opus => "Opus",
-            AudioCodec::Other(name) => name,
-        };
+        let name = stream.codec.name();
         parts.push(format!("the line sends {name} audio, {}", offered(offer, MediaKind::Audio, streams)));
     }
     if parts.is_empty() {

@@ -30,13 +30,19 @@ pub fn fixture(name: &str) -> Offer {
     sdp::guard_offer(&fixture_text(name)).unwrap()
 }
 
-pub fn vpx(codec: VideoCodec) -> Option<VideoStream> {
-    Some(VideoStream { codec, profile_level_id: None, width: 1280, height: 720 })
+/// Video that H.264 can be made of.
+pub fn to_h264(codec: VideoCodec) -> Option<VideoStream> {
+    video(codec).map(|video| VideoStream { to_h264: true, ..video })
+}
+
+/// Video that cannot be made H.264 here.
+pub fn video(codec: VideoCodec) -> Option<VideoStream> {
+    Some(VideoStream { codec, profile_level_id: None, width: 1280, height: 720, reordered: false, to_h264: false })
 }
 
 pub fn h264(profile_level_id: [u8; 3]) -> Option<VideoStream> {
     let profile_level_id = Some(profile_level_id);
-    Some(VideoStream { codec: VideoCodec::H264, profile_level_id, width: 1280, height: 720 })
+    video(VideoCodec::H264).map(|video| VideoStream { profile_level_id, ..video })
 }
 
 pub fn audio(codec: AudioCodec, rate: u32, channels: u32) -> Option<AudioStream> {
@@ -55,8 +61,9 @@ pub fn lines() -> Vec<Streams> {
         camera(),
         Streams { video: h264([0x42, 0xe0, 0x1f]), audio: audio(aac, 48000, 2) },
         Streams { video: h264(HIGH), audio: None },
-        Streams { video: vpx(VideoCodec::Vp8), audio: audio(AudioCodec::Opus, 48000, 2) },
-        Streams { video: vpx(VideoCodec::Vp9), audio: None },
+        Streams { video: video(VideoCodec::Vp8), audio: audio(AudioCodec::Opus, 48000, 2) },
+        Streams { video: video(VideoCodec::Vp9), audio: None },
+        Streams { video: to_h264(VideoCodec::Other("H265".to_owned())), audio: None },
         Streams { video: None, audio: audio(AudioCodec::Pcma, 8000, 1) },
         Streams { video: None, audio: audio(AudioCodec::Opus, 48000, 2) },
         Streams::default(),

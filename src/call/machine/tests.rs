@@ -73,8 +73,14 @@ pub(super) fn from_caller(body: Body) -> Input {
 }
 
 pub(super) fn picture() -> Streams {
-    let video =
-        VideoStream { codec: VideoCodec::H264, profile_level_id: Some([0x42, 0xe0, 0x1f]), width: 640, height: 360 };
+    let video = VideoStream {
+        codec: VideoCodec::H264,
+        profile_level_id: Some([0x42, 0xe0, 0x1f]),
+        width: 640,
+        height: 360,
+        reordered: false,
+        to_h264: false,
+    };
     Streams { video: Some(video), audio: None }
 }
 

@@ -29,6 +29,8 @@ pub struct CallerSettings {
     pub ice: IceSettings,
     /// Offers to receive H.264, VP8 and VP9.
     pub video: bool,
+    /// Takes no video but H.264.
+    pub h264_only: bool,
     /// Offers to receive Opus, PCMU and PCMA.
     pub audio: bool,
     /// How long a packet is waited for that was overtaken or lost; lost ones are asked for again. All media is that much later. Zero suits

@@ -21,7 +21,7 @@ use crate::media::peer::outgoing::Format;
 use crate::media::peer::path::{Path, Turn};
 use crate::media::servers::{self, Servers};
 use crate::media::{PeerError, Teardown, TrackStats};
-use crate::sdp::{MediaKind, Offer, plan, viewing_plan};
+use crate::sdp::{CallerTrack, MediaKind, Offer, plan, viewing_plan};
 
 const TICK: Duration = Duration::from_secs(1);
 
@@ -114,9 +114,17 @@ fn assemble(
 /// What we want: to see and hear any line, and to send test media if asked.
 fn side(settings: &CallerSettings, offer: Option<Box<Offer>>) -> Result<Side, PeerError> {
     let Some(mut offer) = offer else {
-        return Ok(Side::Offering { plan: viewing_plan(settings.video, settings.audio, settings.send_test_media) });
+        let mut plan = viewing_plan(settings.video, settings.audio, settings.send_test_media);
+        let pictures = plan.sections.iter_mut().filter(|section| section.kind == MediaKind::Video);
+        for section in pictures.filter(|_| settings.h264_only) {
+            section.codecs.retain(|offered| offered.track == CallerTrack::H264);
+        }
+        return Ok(Side::Offering { plan });
     };
     for section in &mut offer.sections {
+        if settings.h264_only && section.kind == MediaKind::Video {
+            section.codecs.retain(|codec| codec.track() == Some(CallerTrack::H264));
+        }
         section.takeable &= match section.kind {
             MediaKind::Video => settings.video,
             _ => settings.audio,

@@ -45,7 +45,14 @@ const OPUS: &str = concat!(tone!(), " ! opusenc ! rtpopuspay name=pay", out!());
 
 /// What test media can be, as a line's streams.
 pub(super) fn streams() -> Streams {
-    let video = VideoStream { codec: VideoCodec::H264, profile_level_id: None, width: 320, height: 240 };
+    let video = VideoStream {
+        codec: VideoCodec::H264,
+        profile_level_id: None,
+        width: 320,
+        height: 240,
+        reordered: false,
+        to_h264: false,
+    };
     let audio = AudioStream { codec: AudioCodec::Opus, rate: 48_000, channels: 2 };
     Streams { video: Some(video), audio: Some(audio) }
 }

@@ -7,8 +7,8 @@ use gst::prelude::*;
 use tokio::sync::watch;
 
 use super::feed::Feed;
+use super::making::{Making, Wish};
 use super::pipeline::bring_down;
-use super::transcode::Transcoder;
 use super::trouble::Trouble;
 use super::{Phase, Shared, pattern, rtsp};
 use crate::endpoint::{Endpoint, RtspTransport, Streams};
@@ -160,7 +160,7 @@ impl Actor<'_> {
     fn attend(&self) -> Ended {
         let started = Instant::now();
         let mut open: Option<Streams> = None;
-        let mut transcoder: Option<Transcoder> = None;
+        let mut making = Making::default();
         loop {
             let facts = self.shared.desk.lock();
             let now = Instant::now();
@@ -182,15 +182,10 @@ impl Actor<'_> {
             if !self.shared.settings.keep_warm && unused_for.is_some_and(|unused| unused >= idle) {
                 return Ended::Unwanted;
             }
-            if open.is_none() {
-                open = facts.news.streams();
-            }
-            let wants_opus = facts.news.audio_caps.clone().filter(|_| facts.opus_takers > 0);
+            open = facts.news.streams().or(open);
+            let wish = Wish::of(&facts);
             let callers = facts.leases;
-            if wants_opus.is_some() == transcoder.is_some()
-                && open.is_some() == was_open
-                && self.is_published(&open, callers)
-            {
+            if making.is_settled(&wish, now) && open.is_some() == was_open && self.is_published(&open, callers) {
                 let silent = match (was_open, self.shared.fan.last_media()) {
                     (true, last) => last.is_none_or(|last| now - last > SILENT_AFTER) && now - started > SILENT_AFTER,
                     (false, _) => now - started > OPEN_WITHIN,
@@ -212,35 +207,14 @@ impl Actor<'_> {
                 });
                 self.publish(SourceState::Open { streams: streams.clone(), callers });
             }
-            transcoder = match (wants_opus, transcoder) {
-                (Some(_), Some(running)) => Some(running),
-                (Some(caps), None) => self.start_transcoder(&caps),
-                (None, running) => {
-                    self.shared.fan.set_transcoder(None);
-                    drop(running);
-                    None
-                }
-            };
+            making.settle(&wish, self.shared, now);
         }
     }
 
     fn is_published(&self, open: &Option<Streams>, callers: usize) -> bool {
         match (&self.phase.borrow().state, open) {
-            (SourceState::Open { callers: published, .. }, Some(_)) => *published == callers,
+            (SourceState::Open { callers: published, streams }, Some(open)) => *published == callers && streams == open,
             (_, open) => open.is_none(),
-        }
-    }
-
-    fn start_transcoder(&self, caps: &gst::Caps) -> Option<Transcoder> {
-        match Transcoder::start(caps, Arc::downgrade(self.shared)) {
-            Ok(transcoder) => {
-                self.shared.fan.set_transcoder(Some(transcoder.input.clone()));
-                Some(transcoder)
-            }
-            Err(error) => {
-                tracing::warn!(line = %self.shared.settings.name, %error, "the source's audio cannot be transcoded");
-                None
-            }
         }
     }
 }

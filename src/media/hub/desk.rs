@@ -4,7 +4,9 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::fan::Generation;
+use super::remake::can_be_remade;
 use super::trouble::Trouble;
+use super::unit::VideoFormat;
 use crate::endpoint::{AudioStream, Streams, VideoCodec, VideoStream};
 
 /// Where handles and GStreamer's threads leave word for the hub's thread.
@@ -23,6 +25,10 @@ pub(super) struct Facts {
     pub(super) hurry: bool,
     /// Taps that need the source's audio as Opus.
     pub(super) opus_takers: usize,
+    /// Taps that need the source's video as H.264.
+    pub(super) h264_takers: usize,
+    /// One of them cannot go on without a keyframe.
+    pub(super) keyframe_wanted: bool,
     /// All handles are gone.
     pub(super) closing: bool,
     generation: Generation,
@@ -33,8 +39,10 @@ pub(super) struct Facts {
 #[derive(Default)]
 pub(super) struct News {
     pub(super) video_codec: Option<VideoCodec>,
-    /// The stream that can be carried, once a keyframe was seen.
+    /// What the video is, once it can be told.
     pub(super) video: Option<VideoStream>,
+    /// What the video's buffers are, once one came; of those that can be carried it may be left out.
+    pub(super) video_caps: Option<gst::Caps>,
     pub(super) audio: Option<AudioStream>,
     /// What the audio's buffers are, once one came.
     pub(super) audio_caps: Option<gst::Caps>,
@@ -46,21 +54,15 @@ pub(super) struct News {
 impl News {
     /// The source's streams, once enough has come to tell.
     pub(super) fn streams(&self) -> Option<Streams> {
-        let video = match &self.video_codec {
-            Some(VideoCodec::H264 | VideoCodec::Vp8 | VideoCodec::Vp9) => Some(self.video.clone()?),
-            Some(VideoCodec::Other(name)) => {
-                // A camera describes its streams one after the other, and sends once all are: until then audio may follow.
-                if !self.unread && self.audio_caps.is_none() {
-                    return None;
-                }
-                Some(VideoStream {
-                    codec: VideoCodec::Other(name.clone()),
-                    profile_level_id: None,
-                    width: 0,
-                    height: 0,
-                })
+        let video = match (&self.video_codec, &self.video) {
+            (Some(_), Some(video)) => {
+                let to_h264 = self.video_caps().is_some_and(|caps| can_be_remade(&caps));
+                Some(VideoStream { to_h264, ..video.clone() })
             }
-            None => {
+            // A camera describes its streams one after the other, and sends once all are: until then audio may follow.
+            (Some(codec), None) if self.unread => Some(unseen(codec.clone())),
+            (Some(_), None) => return None,
+            (None, _) => {
                 // Audio alone is open when it is heard.
                 self.audio_caps.as_ref()?;
                 None
@@ -68,6 +70,29 @@ impl News {
         };
         Some(Streams { video, audio: self.audio.clone() })
     }
+
+    /// What the video's buffers are.
+    pub(super) fn video_caps(&self) -> Option<gst::Caps> {
+        let carried = || match VideoFormat::of(&self.video.as_ref()?.codec) {
+            VideoFormat::Other => None,
+            format => Some(format.caps()),
+        };
+        self.video_caps.clone().or_else(carried)
+    }
+
+    /// The first picture came of video that nothing is read of but these caps.
+    pub(super) fn has_other_video(&mut self, caps: gst::Caps) {
+        let fields = caps.structure(0);
+        let side = |name| fields.and_then(|fields| fields.get::<i32>(name).ok()).map_or(0, i32::unsigned_abs);
+        let (width, height) = (side("width"), side("height"));
+        self.video = self.video_codec.clone().map(|codec| VideoStream { width, height, ..unseen(codec) });
+        self.video_caps = Some(caps);
+    }
+}
+
+/// Video of which nothing is known but what it is said to be.
+fn unseen(codec: VideoCodec) -> VideoStream {
+    VideoStream { codec, profile_level_id: None, width: 0, height: 0, reordered: false, to_h264: false }
 }
 
 impl Desk {

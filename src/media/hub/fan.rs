@@ -4,14 +4,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::gop::GopCache;
-use super::h264::{ParameterSets, read_access_unit};
+use super::h264::{self, ParameterSets, read_access_unit};
 use super::listener::{Listener, Listeners};
+use super::remaking::Remaking;
 use super::tap::Queue;
-use super::unit::{AudioClock, AudioFormat, Flow, Unit, VideoFormat, audio_units, h264_unit, vpx_unit};
+use super::unit::{AudioClock, AudioFormat, Flow, Unit, VideoFormat, audio_units, h264_unit, other_unit, vpx_unit};
 use super::vpx;
 use crate::endpoint::{VideoCodec, VideoStream};
 use crate::media::recorder::Codec;
 use crate::media::tap::TapSettings;
+use crate::sdp::VideoPlan;
+
+/// Pictures that are looked at for B slices when the parameter sets do not say whether there are any: 10 s at 25 a second.
+const LOOKED_AT: u32 = 250;
 
 /// The hub's switch. No call under its lock blocks: queues are bounded, and the transcoder's input is leaky.
 #[derive(Default)]
@@ -32,6 +37,11 @@ struct State {
     taps: Vec<Arc<Queue>>,
     listeners: Listeners,
     transcoder: Option<gst_app::AppSrc>,
+    remaking: Option<Remaking>,
+    /// A slice of H.264 refers to pictures that are shown after it.
+    b_pictures: bool,
+    /// Pictures that were looked at for that.
+    looked_at: u32,
     last_media: Option<Instant>,
 }
 
@@ -59,6 +69,9 @@ impl Fan {
         state.picture_size = None;
         state.last_media = None;
         state.transcoder = None;
+        state.remaking = None;
+        state.b_pictures = false;
+        state.looked_at = 0;
         for tap in &state.taps {
             tap.interrupt();
         }
@@ -72,7 +85,14 @@ impl Fan {
     /// Puts a tap in, between two pictures: it starts with the cached ones, and the next live one queues behind them.
     pub(super) fn join(&self, settings: TapSettings) -> Arc<Queue> {
         let mut state = self.lock();
-        let burst = state.cache.burst().filter(|_| settings.video.is_some());
+        let plan = settings.video.map(|(_, plan)| plan);
+        let cache = match plan {
+            Some(VideoPlan::ToH264) => state.remaking.as_ref().map(|remaking| &remaking.cache),
+            Some(_) => Some(&state.cache),
+            None => None,
+        };
+        let cached = cache.into_iter().flat_map(GopCache::burst);
+        let burst = cached.filter(|(unit, _)| plan.is_some_and(|plan| unit.flow.is_video_for(plan)));
         let queue = Arc::new(Queue::new(settings, burst));
         state.taps.push(queue.clone());
         queue
@@ -109,6 +129,14 @@ impl Fan {
             VideoFormat::H264 => state.h264(memory, pts),
             VideoFormat::Vp8 => state.vpx(vpx::Codec::Vp8, &memory, pts),
             VideoFormat::Vp9 => state.vpx(vpx::Codec::Vp9, &memory, pts),
+            VideoFormat::Other => None,
+        }
+    }
+
+    /// Takes a picture of this clock time that cannot go into RTP as it is.
+    pub(super) fn other_video(&self, generation: Generation, memory: gst::Memory, keyframe: bool, pts: gst::ClockTime) {
+        if let Some(mut state) = self.of(generation) {
+            state.add(&other_unit(memory, keyframe, pts));
         }
     }
 
@@ -145,6 +173,31 @@ impl Fan {
         units.iter().for_each(|unit| state.give(unit));
     }
 
+    /// From now on pictures go into `input`, beginning with those since the last keyframe. The time of the newest of these.
+    pub(super) fn start_remaking(&self, number: u64, input: gst_app::AppSrc) -> Option<gst::ClockTime> {
+        let mut state = self.lock();
+        let State { remaking, cache, .. } = &mut *state;
+        let remaking = remaking.insert(Remaking::new(number, input));
+        remaking.begin(cache)
+    }
+
+    pub(super) fn stop_remaking(&self) {
+        self.lock().remaking = None;
+    }
+
+    /// Takes an access unit of H.264 that was made here, by the transcoder of this number.
+    pub(super) fn remade(&self, number: u64, sample: &gst::Sample) {
+        let (Some(memory), Some(pts)) = (sample.buffer().and_then(|buffer| buffer.all_memory()), clock_time(sample))
+        else {
+            return;
+        };
+        let mut state = self.lock();
+        let remaking = state.remaking.as_mut().filter(|remaking| remaking.number == number);
+        if let Some(unit) = remaking.and_then(|remaking| remaking.take(memory, pts)) {
+            state.give(&unit);
+        }
+    }
+
     pub(super) fn set_transcoder(&self, input: Option<gst_app::AppSrc>) {
         self.lock().transcoder = input;
     }
@@ -163,16 +216,23 @@ impl State {
         if let Some(completed) = read.completed {
             memory = gst::Memory::from_slice(completed);
         }
-        let unit = h264_unit(&memory, read.keyframe, pts)?;
+        let unit = h264_unit(&memory, Flow::Video(VideoFormat::H264), read.keyframe, pts)?;
         if read.new_parameters {
             self.cache.clear();
         }
         self.listeners.picture(Codec::H264, &memory, read.keyframe, pts, read.new_parameters);
-        self.cache.push(unit.clone());
-        self.give(&unit);
+        self.add(&unit);
         let (width, height) = self.parameters.picture_size()?;
         let profile_level_id = self.parameters.profile_level_id();
-        Some(VideoStream { codec: VideoCodec::H264, profile_level_id, width, height })
+        let reordered = self.parameters.reordered().unwrap_or_else(|| {
+            // Nothing says so before it is seen, and it is seen soon or never.
+            if self.looked_at < LOOKED_AT && !self.b_pictures {
+                self.looked_at += 1;
+                self.b_pictures = memory.map_readable().is_ok_and(|unit| h264::has_b_slice(&unit));
+            }
+            self.b_pictures
+        });
+        Some(VideoStream { codec: VideoCodec::H264, profile_level_id, width, height, reordered, to_h264: false })
     }
 
     fn vpx(&mut self, codec: vpx::Codec, memory: &gst::Memory, pts: gst::ClockTime) -> Option<VideoStream> {
@@ -184,15 +244,22 @@ impl State {
             vpx::Codec::Vp9 => Codec::Vp9,
         };
         self.listeners.picture(recorded, memory, frame.keyframe, pts, false);
-        self.cache.push(unit.clone());
-        self.give(&unit);
+        self.add(&unit);
         let (width, height) = self.picture_size?;
         let codec = match (codec, frame.profile) {
             (vpx::Codec::Vp8, _) => VideoCodec::Vp8,
             (vpx::Codec::Vp9, 0) => VideoCodec::Vp9,
             (vpx::Codec::Vp9, profile) => VideoCodec::Other(format!("VP9 of profile {profile}")),
         };
-        Some(VideoStream { codec, profile_level_id: None, width, height })
+        Some(VideoStream { codec, profile_level_id: None, width, height, reordered: false, to_h264: false })
+    }
+
+    fn add(&mut self, unit: &Arc<Unit>) {
+        self.cache.push(unit.clone());
+        if let Some(remaking) = &mut self.remaking {
+            remaking.feed(unit);
+        }
+        self.give(unit);
     }
 
     fn give(&mut self, unit: &Arc<Unit>) {

@@ -7,7 +7,7 @@ use super::fan::{Generation, clock_time};
 use super::pipeline::{Failure, sink};
 use super::trouble::Trouble;
 use super::unit::{AudioFormat, VideoFormat};
-use crate::endpoint::{AudioStream, VideoCodec};
+use crate::endpoint::{AudioStream, VideoCodec, VideoStream};
 
 /// Bytes that a picture may have when it comes in parts: far above a keyframe of any camera.
 const MAX_UNIT: usize = 8 << 20;
@@ -75,6 +75,26 @@ impl Feed {
         sink
     }
 
+    /// Takes whole pictures, each a buffer, of video that goes nowhere but into the transcoder.
+    pub(super) fn other_video_sink(&self) -> gst_app::AppSink {
+        let feed = self.clone();
+        let mut told = false;
+        sink(move |sample| {
+            let (Some(shared), Some(buffer), Some(pts)) = (feed.shared.upgrade(), sample.buffer(), clock_time(sample))
+            else {
+                return;
+            };
+            if !told && let Some(caps) = sample.caps_owned() {
+                feed.news(|news| news.has_other_video(caps));
+                told = true;
+            }
+            if let Some(memory) = buffer.all_memory() {
+                let keyframe = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+                shared.fan.other_video(feed.generation, memory, keyframe, pts);
+            }
+        })
+    }
+
     /// Takes H.264 access units out of RTP. `rtph264depay` cuts a unit in two where it finds parameter sets between slices (see
     /// `h264`); only the last part has the marker.
     pub(super) fn depayloaded_h264_sink(&self) -> gst_app::AppSink {
@@ -111,13 +131,16 @@ impl Feed {
 
     fn video(&self, format: VideoFormat) -> impl FnMut(gst::Memory, gst::ClockTime) + Send + 'static {
         let feed = self.clone();
-        let mut told = false;
+        let mut told: Option<VideoStream> = None;
         move |memory, pts| {
             let Some(shared) = feed.shared.upgrade() else { return };
             let video = shared.fan.video(feed.generation, format, memory, pts);
-            if !told && video.is_some() {
-                feed.news(|news| news.video = video);
-                told = true;
+            if video.is_some() && video != told {
+                told.clone_from(&video);
+                feed.news(|news| {
+                    news.video = video;
+                    news.video_caps = Some(format.caps());
+                });
             }
         }
     }

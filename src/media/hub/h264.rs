@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::sps::picture_size;
+use super::sps::{Sps, has_b_type, picture_size};
 
 /// NAL unit types (H.264, table 7-1): 1-5 are slices, 5 is of an IDR picture.
 pub(in crate::media) const IDR: u8 = 5;
@@ -74,6 +74,11 @@ impl ParameterSets {
         picture_size(self.first_sps()?)
     }
 
+    /// Whether pictures come in another order than they are shown; `None` when the SPS leaves it open.
+    pub(super) fn reordered(&self) -> Option<bool> {
+        Sps::read(self.first_sps()?)?.reordered
+    }
+
     fn first_sps(&self) -> Option<&[u8]> {
         self.sets.iter().find(|set| set.kind == SPS).map(|set| set.nal.as_slice())
     }
@@ -105,6 +110,11 @@ fn parameter_set_id(nal: &[u8]) -> Option<u32> {
     let zeros = bits.leading_zeros();
     // ue(v); the ids go to 31 and 255, so more than 8 leading zeros is no id.
     (zeros <= 8).then(|| (bits << zeros >> (63 - zeros)) as u32 - 1)
+}
+
+/// Whether a slice of this access unit is a B slice, which may refer to pictures that are shown after it.
+pub(super) fn has_b_slice(stream: &[u8]) -> bool {
+    nals(stream).into_iter().map(|nal| &stream[nal]).any(|nal| matches!(kind(nal), 1..=IDR) && has_b_type(nal))
 }
 
 /// What an access unit is, once read.

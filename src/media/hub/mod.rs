@@ -10,8 +10,11 @@ mod feed;
 mod gop;
 pub(super) mod h264;
 mod listener;
+mod making;
 pub(super) mod pattern;
 mod pipeline;
+mod remake;
+mod remaking;
 mod rtsp;
 pub(super) mod sps;
 mod tap;
@@ -28,7 +31,7 @@ use tokio::sync::{mpsc, watch};
 use super::tap::{PacketSink, TapSettings, TapStats};
 use super::{Event, LineSettings, SourceError, SourceState};
 use crate::endpoint::Streams;
-use crate::sdp::AudioPlan;
+use crate::sdp::{AudioPlan, VideoPlan};
 use desk::Desk;
 use fan::Fan;
 pub(super) use listener::Listener;
@@ -137,19 +140,31 @@ impl Lease {
         }
     }
 
+    /// What the source is known to send; nothing while it is not open.
+    pub fn known(&self) -> Streams {
+        match &self.handle.phase.borrow().state {
+            SourceState::Open { streams, .. } => streams.clone(),
+            _ => Streams::default(),
+        }
+    }
+
     /// Joins now: with the pictures since the last keyframe, compressed in time, then live. Without cached pictures video starts
     /// with the next keyframe. The tap outlives reopenings of the source.
     pub fn tap(&self, settings: TapSettings, sink: Box<dyn PacketSink>) -> Tap {
         let opus = matches!(settings.audio, Some((_, AudioPlan::ToOpus)));
-        if opus {
-            self.handle.shared.desk.tell(|facts| facts.opus_takers += 1);
+        let h264 = matches!(settings.video, Some((_, VideoPlan::ToH264)));
+        if opus || h264 {
+            self.handle.shared.desk.tell(|facts| {
+                facts.opus_takers += usize::from(opus);
+                facts.h264_takers += usize::from(h264);
+            });
         }
         let queue = self.handle.shared.fan.join(settings);
         if let Err(error) = tap::start(queue.clone(), sink) {
             tracing::error!(line = %self.handle.shared.settings.name, %error, "no thread for a tap");
             self.handle.shared.fan.leave(&queue);
         }
-        Tap { handle: self.handle.clone(), queue, opus }
+        Tap { handle: self.handle.clone(), queue, opus, h264 }
     }
 }
 
@@ -179,6 +194,7 @@ pub struct Tap {
     handle: Arc<Handle>,
     queue: Arc<Queue>,
     opus: bool,
+    h264: bool,
 }
 
 impl Tap {
@@ -186,13 +202,24 @@ impl Tap {
     pub fn stats(&self) -> TapStats {
         self.queue.stats()
     }
+
+    /// Its consumer cannot go on without a keyframe. Only an encoder of ours can be asked for one, and it is asked for so many a second
+    /// at most; a camera cannot, which the group of pictures that is cached makes up for.
+    pub fn request_keyframe(&self) {
+        if self.h264 {
+            self.handle.shared.desk.tell(|facts| facts.keyframe_wanted = true);
+        }
+    }
 }
 
 impl Drop for Tap {
     fn drop(&mut self) {
         self.handle.shared.fan.leave(&self.queue);
-        if self.opus {
-            self.handle.shared.desk.tell(|facts| facts.opus_takers = facts.opus_takers.saturating_sub(1));
+        if self.opus || self.h264 {
+            self.handle.shared.desk.tell(|facts| {
+                facts.opus_takers = facts.opus_takers.saturating_sub(usize::from(self.opus));
+                facts.h264_takers = facts.h264_takers.saturating_sub(usize::from(self.h264));
+            });
         }
         self.queue.stop();
     }

@@ -159,10 +159,22 @@ fn attach(pipeline: &gst::Pipeline, pad: &gst::Pad, feed: &Feed) -> Result<(), S
     let Some(described) = Described::of(&caps) else { return Ok(()) };
     let chain = match described.media {
         "video" => match VideoFormat::of(&described.video_codec()) {
-            Some(VideoFormat::H264) => vec![element("rtph264depay")?, feed.depayloaded_h264_sink().upcast()],
-            Some(format @ VideoFormat::Vp8) => vec![element("rtpvp8depay")?, feed.video_sink(format).upcast()],
-            Some(format @ VideoFormat::Vp9) => vec![element("rtpvp9depay")?, feed.video_sink(format).upcast()],
-            None => vec![feed.unread_sink().upcast()],
+            VideoFormat::H264 => vec![element("rtph264depay")?, feed.depayloaded_h264_sink().upcast()],
+            format @ VideoFormat::Vp8 => vec![element("rtpvp8depay")?, feed.video_sink(format).upcast()],
+            format @ VideoFormat::Vp9 => vec![element("rtpvp9depay")?, feed.video_sink(format).upcast()],
+            VideoFormat::Other => match depayloader(&caps).and_then(|factory| factory.create().build().ok()) {
+                Some(depayloader) if described.encoding == "H265" => {
+                    // Whole pictures, with their parameter sets before each keyframe: a transcoder may start at any.
+                    let parser = element("h265parse")?;
+                    parser.set_property("config-interval", -1);
+                    let sink = feed.other_video_sink();
+                    let units = gst::Caps::builder("video/x-h265").field("stream-format", "byte-stream");
+                    sink.set_caps(Some(&units.field("alignment", "au").build()));
+                    vec![depayloader, parser, sink.upcast()]
+                }
+                Some(depayloader) => vec![depayloader, feed.other_video_sink().upcast()],
+                None => vec![feed.unread_sink().upcast()],
+            },
         },
         "audio" => {
             let depayloader = depayloader(&caps).and_then(|factory| factory.create().build().ok());

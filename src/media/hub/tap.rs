@@ -361,7 +361,8 @@ mod tests {
     }
 
     fn unit(flow: Flow, keyframe: bool, number: usize, bytes: usize) -> Arc<Unit> {
-        Arc::new(Unit { flow, pts: ClockTime::ZERO, rtp_time: number as u32, keyframe, payloads: Vec::new(), bytes })
+        let (pts, rtp_time, payloads) = (ClockTime::ZERO, number as u32, Vec::new());
+        Arc::new(Unit { flow, pts, rtp_time, keyframe, payloads, bytes, picture: None })
     }
 
     fn picture(keyframe: bool, number: usize) -> Arc<Unit> {

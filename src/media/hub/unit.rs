@@ -22,8 +22,11 @@ pub(super) struct Unit {
     /// RTP time on the hub's own scale; each tap adds an offset of its own.
     pub(super) rtp_time: u32,
     pub(super) keyframe: bool,
+    /// None of what goes into the transcoder only.
     pub(super) payloads: Vec<Payload>,
     pub(super) bytes: usize,
+    /// The picture that the payloads are made of, for the transcoder.
+    pub(super) picture: Option<gst::Memory>,
 }
 
 /// What a unit belongs to.
@@ -31,6 +34,8 @@ pub(super) struct Unit {
 pub(super) enum Flow {
     /// The source's own video.
     Video(VideoFormat),
+    /// H.264, made here.
+    Remade,
     /// The source's own audio.
     Native(AudioFormat),
     /// Opus, encoded here.
@@ -46,21 +51,24 @@ pub(super) enum VideoFormat {
     Vp8,
     /// A superframe a buffer: what is shown, with what is not shown before it.
     Vp9,
+    /// Whatever else: it goes nowhere but into the transcoder.
+    Other,
 }
 
 impl VideoFormat {
-    pub(super) fn of(codec: &VideoCodec) -> Option<VideoFormat> {
+    pub(super) fn of(codec: &VideoCodec) -> VideoFormat {
         match codec {
-            VideoCodec::H264 => Some(VideoFormat::H264),
-            VideoCodec::Vp8 => Some(VideoFormat::Vp8),
-            VideoCodec::Vp9 => Some(VideoFormat::Vp9),
-            VideoCodec::Other(_) => None,
+            VideoCodec::H264 => VideoFormat::H264,
+            VideoCodec::Vp8 => VideoFormat::Vp8,
+            VideoCodec::Vp9 => VideoFormat::Vp9,
+            VideoCodec::Other(_) => VideoFormat::Other,
         }
     }
 
-    /// What its buffers are.
+    /// What its buffers may be.
     pub(super) fn caps(self) -> gst::Caps {
         match self {
+            VideoFormat::Other => gst::Caps::new_any(),
             VideoFormat::H264 => gst::Caps::builder("video/x-h264")
                 .field("stream-format", "byte-stream")
                 .field("alignment", "au")
@@ -106,6 +114,7 @@ impl Flow {
             (Flow::Video(VideoFormat::H264), VideoPlan::PassH264)
                 | (Flow::Video(VideoFormat::Vp8), VideoPlan::PassVp8)
                 | (Flow::Video(VideoFormat::Vp9), VideoPlan::PassVp9)
+                | (Flow::Remade, VideoPlan::ToH264)
         )
     }
 
@@ -183,7 +192,7 @@ pub(super) fn ticks(time: ClockTime, clock: u32) -> u64 {
 }
 
 /// An access unit of H.264, already complete, as payloads. `None` when the memory cannot be read or holds no NAL unit.
-pub(super) fn h264_unit(memory: &gst::Memory, keyframe: bool, pts: ClockTime) -> Option<Arc<Unit>> {
+pub(super) fn h264_unit(memory: &gst::Memory, flow: Flow, keyframe: bool, pts: ClockTime) -> Option<Arc<Unit>> {
     let map = memory.map_readable().ok()?;
     let payloads: Vec<Payload> = h264::packets(&map, MAX_PAYLOAD)
         .into_iter()
@@ -193,7 +202,7 @@ pub(super) fn h264_unit(memory: &gst::Memory, keyframe: bool, pts: ClockTime) ->
             h264::Packet::Fragment { head, part } => Payload { head: Head::new(&head), body: memory.share(part) },
         })
         .collect();
-    video_unit(VideoFormat::H264, keyframe, pts, payloads)
+    video_unit(memory, flow, keyframe, pts, payloads)
 }
 
 /// A frame of VP8 or VP9 as payloads. `None` when it is empty.
@@ -204,14 +213,33 @@ pub(super) fn vpx_unit(frame: &vpx::Frame, memory: &gst::Memory, pts: ClockTime)
         vpx::Codec::Vp8 => VideoFormat::Vp8,
         vpx::Codec::Vp9 => VideoFormat::Vp9,
     };
-    video_unit(format, frame.keyframe, pts, payloads)
+    video_unit(memory, Flow::Video(format), frame.keyframe, pts, payloads)
 }
 
-fn video_unit(format: VideoFormat, keyframe: bool, pts: ClockTime, payloads: Vec<Payload>) -> Option<Arc<Unit>> {
+fn video_unit(
+    memory: &gst::Memory,
+    flow: Flow,
+    keyframe: bool,
+    pts: ClockTime,
+    payloads: Vec<Payload>,
+) -> Option<Arc<Unit>> {
     let bytes = payloads.iter().map(Payload::len).sum();
     let rtp_time = ticks(pts, VIDEO_CLOCK) as u32;
-    let unit = Unit { flow: Flow::Video(format), pts, rtp_time, keyframe, payloads, bytes };
-    (!unit.payloads.is_empty()).then(|| Arc::new(unit))
+    let picture = Some(memory.clone());
+    (!payloads.is_empty()).then(|| Arc::new(Unit { flow, pts, rtp_time, keyframe, payloads, bytes, picture }))
+}
+
+/// A picture that goes into the transcoder only.
+pub(super) fn other_unit(memory: gst::Memory, keyframe: bool, pts: ClockTime) -> Arc<Unit> {
+    Arc::new(Unit {
+        flow: Flow::Video(VideoFormat::Other),
+        pts,
+        rtp_time: 0,
+        keyframe,
+        payloads: Vec::new(),
+        bytes: memory.size(),
+        picture: Some(memory),
+    })
 }
 
 /// The RTP time of an audio flow. Receivers conceal every gap, even of one sample, so frames follow each other without one
@@ -276,6 +304,7 @@ pub(super) fn audio_units(
             keyframe: true,
             payloads: vec![Payload::whole(body)],
             bytes: end - at,
+            picture: None,
         }));
         at = end;
     }

@@ -1,13 +1,13 @@
 //! From a guarded offer to the answer's text.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use gst::prelude::*;
 use gst_webrtc::{WebRTCRTPTransceiverDirection, WebRTCSDPType};
 
 use super::connection::{Connection, fault};
 use super::outgoing::{Format, SourcePad};
+use super::requests::KeyframeRequests;
 use crate::media::{IceSettings, PeerError};
 use crate::sdp::{
     AudioPlan, Candidate, CandidateKind, Direction, Fingerprint, LocalTransport, Offer, Plan, PlannedSection, VideoPlan,
@@ -21,7 +21,7 @@ pub(super) fn add_pads(
     connection: &Connection,
     offer: &Offer,
     plan: &Plan,
-    requests: &Arc<AtomicU64>,
+    requests: &Arc<KeyframeRequests>,
 ) -> Result<Vec<SourcePad>, PeerError> {
     let mut sending = Vec::new();
     for (index, section) in plan.sections.iter().enumerate() {
@@ -56,7 +56,7 @@ fn sent(section: &PlannedSection) -> Option<Format> {
         return None;
     }
     match (section.video, section.audio) {
-        (Some(VideoPlan::PassH264), _) => Some(Format::H264),
+        (Some(VideoPlan::PassH264 | VideoPlan::ToH264), _) => Some(Format::H264),
         (Some(VideoPlan::PassVp8), _) => Some(Format::VP8),
         (Some(VideoPlan::PassVp9), _) => Some(Format::VP9),
         (None, Some(AudioPlan::PassPcmu)) => Some(Format::PCMU),

@@ -10,6 +10,7 @@ mod offer;
 pub(in crate::media) mod outgoing;
 pub(in crate::media) mod path;
 mod records;
+pub(in crate::media) mod requests;
 mod resend;
 mod rtcp;
 mod task;

@@ -1,13 +1,13 @@
 //! Both sides' descriptions of one connection, from the first to the last. Used by the line's peer, and by `media::caller`.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use rand::Rng as _;
 use rand::distr::Alphanumeric;
 
 use super::connection::Connection;
 use super::outgoing::SourcePad;
+use super::requests::KeyframeRequests;
 use super::{answer, offer};
 use crate::media::certificate::Certificate;
 use crate::media::servers::Servers;
@@ -73,7 +73,7 @@ impl Negotiation {
         ice: IceSettings,
         servers: Servers,
         certificate: Arc<Certificate>,
-        requests: &Arc<AtomicU64>,
+        requests: &Arc<KeyframeRequests>,
         prepare: impl FnOnce(&Connection),
     ) -> Result<Self, PeerError> {
         let fingerprint = certificate.fingerprint();

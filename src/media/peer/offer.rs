@@ -1,7 +1,6 @@
 //! From a plan to an offer of ours, and from its answer to pads that send.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use gst::prelude::*;
 use gst_webrtc::{WebRTCRTPTransceiver, WebRTCRTPTransceiverDirection, WebRTCSDPType};
@@ -9,6 +8,7 @@ use gst_webrtc::{WebRTCRTPTransceiver, WebRTCRTPTransceiverDirection, WebRTCSDPT
 use super::answer::advertise;
 use super::connection::{Connection, fault};
 use super::outgoing::{Format, SourcePad};
+use super::requests::KeyframeRequests;
 use crate::media::tap::Track;
 use crate::media::{IceSettings, PeerError};
 use crate::sdp::{
@@ -23,7 +23,7 @@ use crate::sdp::{
 pub(super) fn add_sections(
     connection: &Connection,
     plan: &CallingPlan,
-    requests: &Arc<AtomicU64>,
+    requests: &Arc<KeyframeRequests>,
 ) -> Result<Vec<SourcePad>, PeerError> {
     let mut pads = Vec::new();
     for (index, section) in plan.sections.iter().enumerate() {

@@ -2,13 +2,13 @@
 //! cost a sixth of a caller).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use gst::prelude::*;
 use gst_webrtc::WebRTCRTPTransceiver;
 use tokio::sync::watch;
 
 use super::connection::{Connection, Progress, fault};
+use super::requests::KeyframeRequests;
 use super::resend::{History, Wanted};
 use crate::media::PeerError;
 use crate::media::tap::{PacketSink, SinkGone, Track};
@@ -79,7 +79,7 @@ impl SourcePad {
         connection: &Connection,
         section: usize,
         track: Track,
-        requests: &Arc<AtomicU64>,
+        requests: &Arc<KeyframeRequests>,
     ) -> Result<Self, PeerError> {
         let sink = connection
             .webrtcbin
@@ -88,11 +88,11 @@ impl SourcePad {
         let requests = Arc::downgrade(requests);
         let pad = gst::Pad::builder(gst::PadDirection::Src)
             .event_function(move |_, _, event| {
-                // PLI and FIR arrive as force-key-unit events. There is no way to ask a camera: the hub's group of pictures covers joins.
+                // PLI and FIR arrive as force-key-unit events. Only an encoder of ours can be asked (see `Tap::request_keyframe`).
                 if event.structure().is_some_and(|s| s.name() == "GstForceKeyUnit")
                     && let Some(requests) = requests.upgrade()
                 {
-                    requests.fetch_add(1, Ordering::Relaxed);
+                    requests.ask();
                 }
                 true
             })

@@ -1,7 +1,6 @@
 //! A peer's task: from the first description to the end of the call.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use gst::prelude::*;
@@ -14,6 +13,7 @@ use super::incoming::Incoming;
 use super::negotiation::{Described, Negotiation, Renegotiated};
 use super::outgoing::PadSink;
 use super::path::{Path, Turn};
+use super::requests::KeyframeRequests;
 use super::rtcp::Feedback;
 use super::{Order, PeerSetup};
 use crate::media::hub::{Lease, Tap};
@@ -34,7 +34,7 @@ struct Running {
     events: mpsc::Sender<Event>,
     negotiation: Negotiation,
     incoming: Arc<Incoming>,
-    requests: Arc<AtomicU64>,
+    requests: Arc<KeyframeRequests>,
     feedback: Arc<Feedback>,
     secured: Option<Secured>,
     /// When a restart of the other side's should have led to a new path.
@@ -93,7 +93,7 @@ pub(super) async fn run(
 /// [`PeerError::GStreamer`]; what was built by then is taken down.
 fn assemble(setup: PeerSetup, servers: Servers) -> Result<Running, PeerError> {
     let PeerSetup { call, side, ice, certificate, lease, incoming, events, .. } = setup;
-    let requests = Arc::new(AtomicU64::new(0));
+    let requests = Arc::new(KeyframeRequests::default());
     let negotiation = Negotiation::begin(side, ice, servers, certificate, &requests, |connection| {
         incoming.attach(&connection.webrtcbin);
     })?;
@@ -150,6 +150,11 @@ impl Running {
                 }
                 () = due(self.new_path) => self.look_for_new_path().await,
                 Some(line) = connection.candidates.recv() => self.tell_late(&line).await,
+                () = self.requests.asked() => {
+                    if let Some(tap) = self.secured.as_ref().and_then(|secured| secured.tap.as_ref()) {
+                        tap.request_keyframe();
+                    }
+                }
                 _ = tick.tick() => self.ticked().await?,
             }
         }
@@ -245,6 +250,7 @@ impl Running {
             }
         }
         let settings = TapSettings { video, audio };
+        self.log_plan(&settings);
         if settings.video.is_none() && settings.audio.is_none() {
             return None;
         }
@@ -255,6 +261,20 @@ impl Running {
             self.negotiation.connection.report.clone(),
         );
         Some(self.lease.tap(settings, Box::new(sink)))
+    }
+
+    /// What becomes of the line's media in this call, and why.
+    fn log_plan(&self, settings: &TapSettings) {
+        let streams = self.lease.known();
+        let video = streams.video.as_ref().map_or_else(String::new, |stream| match settings.video {
+            Some((_, plan)) => plan.words(&stream.codec),
+            None => format!("{} is not sent: the other side does not take it", stream.codec.name()),
+        });
+        let audio = streams.audio.as_ref().map_or_else(String::new, |stream| match settings.audio {
+            Some((_, plan)) => plan.words(&stream.codec),
+            None => format!("{} is not sent: the other side does not take it", stream.codec.name()),
+        });
+        tracing::info!(call = %self.call, video, audio, "what the other side gets");
     }
 
     fn recalculate_latency(&self) {
@@ -304,7 +324,7 @@ impl Running {
             received_video: self.incoming.video(),
             received_audio: self.incoming.audio(),
             frames_skipped: sent.frames_skipped,
-            keyframe_requests: self.requests.load(Ordering::Relaxed),
+            keyframe_requests: self.requests.count(),
         }
     }
 
