@@ -107,6 +107,8 @@ fn what_a_client_does_not_take_as_it_is_goes_as_h264_where_that_can_be_made() {
         assert_eq!(planned(offers::to_h264(VideoCodec::H264)), passed, "{name}");
         assert_eq!(planned(reordered(offers::to_h264(VideoCodec::H264))), made, "{name}");
         assert_eq!(planned(reordered(offers::video(VideoCodec::H264))), passed, "{name}");
+        let ten_bits = |video: VideoStream| VideoStream { profile_level_id: Some([110, 0, 31]), ..video };
+        assert_eq!(planned(offers::to_h264(VideoCodec::H264).map(ten_bits)), made, "{name}");
     }
     let h265 = Streams { video: offers::to_h264(VideoCodec::Other("H.265".to_owned())), audio: None };
     let none = sdp::plan(&offers::fixture("chromium-vp8-only"), &h265).unwrap_err();

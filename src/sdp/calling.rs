@@ -3,7 +3,7 @@
 use super::answer::{AnswerError, STREAM, session_number, sources, unfit, write_source};
 use super::codec::{CallerTrack, Codec};
 use super::description::Description;
-use super::plan::EVERYBODYS_H264;
+use super::plan::{EVERYBODYS_H264, is_plain};
 use super::write::{Text, payload_types};
 use super::{AudioPlan, Direction, LocalTransport, MediaKind, Plan, PlannedSection, RemoteAnswer, VideoPlan};
 use crate::endpoint::{AudioCodec, AudioStream, Streams, VideoCodec, VideoStream};
@@ -97,7 +97,7 @@ fn offer_audio(stream: &AudioStream) -> CallingSection {
 fn offer_video(stream: &VideoStream) -> Option<CallingSection> {
     let made = || h264_codecs([EVERYBODYS_H264], Some(VideoPlan::ToH264)).into_iter().filter(|_| stream.to_h264);
     let codecs: Vec<OfferedCodec> = match stream.codec {
-        VideoCodec::H264 if stream.reordered && stream.to_h264 => made().collect(),
+        VideoCodec::H264 if stream.to_h264 && !is_plain(stream) => made().collect(),
         VideoCodec::H264 => {
             let mut profiles = vec![stream.profile_level_id.unwrap_or(EVERYBODYS_H264)];
             if !profiles.contains(&EVERYBODYS_H264) {

@@ -36,7 +36,9 @@ impl VideoPlan {
         match (self, source) {
             (Self::PassH264 | Self::PassVp8 | Self::PassVp9, _) => format!("{name} as it is"),
             (Self::ToH264, VideoCodec::H264) => {
-                format!("{name} made {name} without B pictures, which receivers do not put in order")
+                format!(
+                    "{name} made plain {name}: receivers put no B pictures in order, and take 8 bits a sample and a quarter of the colour"
+                )
             }
             (Self::ToH264, VideoCodec::Vp8 | VideoCodec::Vp9) => {
                 format!("{name} made H.264, since the other side does not take {name}")
@@ -154,7 +156,7 @@ pub(super) fn could_send_on(section: &MediaSection, streams: &Streams) -> bool {
 
 fn plan_video<'a>(codecs: &'a [Codec], stream: &VideoStream) -> Option<(&'a Codec, VideoPlan)> {
     let passed = match stream.codec {
-        VideoCodec::H264 if stream.reordered && stream.to_h264 => None,
+        VideoCodec::H264 if stream.to_h264 && !is_plain(stream) => None,
         VideoCodec::H264 => best_h264(codecs, stream.profile_level_id).map(|codec| (codec, VideoPlan::PassH264)),
         VideoCodec::Vp8 => of_track(codecs, CallerTrack::Vp8).map(|codec| (codec, VideoPlan::PassVp8)),
         VideoCodec::Vp9 => of_track(codecs, CallerTrack::Vp9).map(|codec| (codec, VideoPlan::PassVp9)),
@@ -162,6 +164,12 @@ fn plan_video<'a>(codecs: &'a [Codec], stream: &VideoStream) -> Option<(&'a Code
     };
     let made = || best_h264(codecs, Some(EVERYBODYS_H264)).map(|codec| (codec, VideoPlan::ToH264));
     passed.or_else(|| made().filter(|_| stream.to_h264))
+}
+
+/// Whether receivers show this H.264 as it is.
+pub(super) fn is_plain(stream: &VideoStream) -> bool {
+    // High 10, High 4:2:2, High 4:4:4 and CAVLC 4:4:4 (H.264, A.2): no browser decodes them.
+    !stream.reordered && !stream.profile_level_id.is_some_and(|[idc, ..]| matches!(idc, 110 | 122 | 244 | 44))
 }
 
 fn of_track(codecs: &[Codec], track: CallerTrack) -> Option<&Codec> {

@@ -124,7 +124,8 @@ fn shape(raw: &gst::Element, size: &gst::Element, begins: &Arc<AtomicU64>) {
         pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
             let begins = gst::ClockTime::from_nseconds(begins.load(Ordering::Relaxed));
             match info.buffer().and_then(|buffer| buffer.pts()) {
-                Some(pts) if pts < begins => gst::PadProbeReturn::Drop,
+                // Not Drop: gstreamer-rs 0.25 keeps the buffer then, and GStreamer complains that there is none to drop.
+                Some(pts) if pts < begins => gst::PadProbeReturn::Handled,
                 _ => gst::PadProbeReturn::Ok,
             }
         });
