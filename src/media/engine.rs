@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -13,7 +13,9 @@ use super::certificate::Certificate;
 use super::hub::{Hub, Lease};
 use super::peer::incoming::Incoming;
 use super::peer::{self, Order, Peer, PeerSetup, Side};
-use super::recorder::{self, RecordSettings, Recording, RecordingEnd, RecordingId, RecordingNews};
+use super::recorder::{
+    self, PictureError, RecordSettings, Recording, RecordingEnd, RecordingId, RecordingNews, SnapshotError,
+};
 use super::{
     CallId, Command, Event, IceSettings, LineName, PeerError, PluginError, Settings, SourceError, Teardown, plugins,
 };
@@ -24,6 +26,8 @@ const COMMAND_QUEUE: usize = 256;
 /// Events that wait for the gateway. When it is full those that matter wait, each in its own task; statistics are dropped.
 const EVENT_QUEUE: usize = 1024;
 
+/// Snapshots that are being taken at most: each decodes a picture.
+const SNAPSHOTS: usize = 4;
 /// How long a shutdown takes at most: a peer that is still being made, and then its teardown, which has a deadline of 5 s.
 const SHUTDOWN: Duration = Duration::from_secs(8);
 
@@ -76,6 +80,7 @@ pub fn start(settings: Settings) -> Result<(Media, mpsc::Receiver<Event>), Start
         hubs,
         calls: HashMap::new(),
         recordings: HashMap::new(),
+        snapshots: Arc::new(Semaphore::new(SNAPSHOTS)),
         ice: settings.ice,
         certificate: certificate.clone(),
         events,
@@ -94,6 +99,7 @@ struct Actor {
     hubs: HashMap<LineName, Hub>,
     calls: HashMap<CallId, Held>,
     recordings: HashMap<RecordingId, Recording>,
+    snapshots: Arc<Semaphore>,
     ice: IceSettings,
     certificate: Arc<Certificate>,
     events: mpsc::Sender<Event>,
@@ -166,6 +172,7 @@ impl Actor {
                     recording.stop(RecordingEnd::Stopped);
                 }
             }
+            Command::Snapshot { line, reply } => self.snapshot(&line, reply),
             Command::Close { call } => self.close(call),
         }
     }
@@ -252,6 +259,27 @@ impl Actor {
                 self.tell(Event::Recording { id, news });
             }
         }
+    }
+
+    fn snapshot(&mut self, line: &LineName, mut reply: oneshot::Sender<Result<Vec<u8>, SnapshotError>>) {
+        let Some(hub) = self.hubs.get(line) else {
+            let _ = reply.send(Err(SourceError::NoSuchLine.into()));
+            return;
+        };
+        let Ok(turn) = self.snapshots.clone().try_acquire_owned() else {
+            let _ = reply.send(Err(PictureError::Busy.into()));
+            return;
+        };
+        let lease = hub.lease();
+        self.tasks.spawn(async move {
+            let taken = tokio::select! {
+                biased;
+                () = reply.closed() => return,
+                taken = recorder::snapshot(lease) => taken,
+            };
+            drop(turn);
+            let _ = reply.send(taken);
+        });
     }
 
     /// Always answered, also for a call that holds nothing.

@@ -23,7 +23,7 @@ use crate::sdp::{self, CallerServers, IceServer};
 
 pub use engine::{Media, StartError, start};
 pub use plugins::{PluginError, init};
-pub use recorder::{RecordSettings, RecordingEnd, RecordingId, RecordingNews};
+pub use recorder::{RecordSettings, RecordingEnd, RecordingId, RecordingNews, SnapshotError};
 
 /// One call, for the life of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -135,6 +135,11 @@ pub enum Command {
     /// Ends a recording. One that is not there is passed over: it has ended by itself.
     StopRecording {
         id: RecordingId,
+    },
+    /// Takes a picture of what a line shows, as JPEG; its source is opened if it is not. A few at a time; more are refused.
+    Snapshot {
+        line: LineName,
+        reply: tokio::sync::oneshot::Sender<Result<Vec<u8>, SnapshotError>>,
     },
     /// Takes the peer (if any) and the lease down. Always answered by `Closed`.
     Close {

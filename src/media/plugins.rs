@@ -39,6 +39,10 @@ const OPTIONAL: &[(&[&str], &str, &str)] = &[
     (&["audiotestsrc"], "gstreamer1.0-plugins-base", "test:// and the demo have no tone"),
     (&["mulawenc"], "gstreamer1.0-plugins-good", "the demo has no tone"),
     (&["avdec_aac"], "gstreamer1.0-libav", "cameras with AAC audio have no sound"),
+    (&["avdec_h264", "openh264dec"], "gstreamer1.0-libav", "H.264 has no poster and no snapshot"),
+    (&["vp8dec"], "gstreamer1.0-plugins-good", "VP8 has no poster and no snapshot"),
+    (&["vp9dec"], "gstreamer1.0-plugins-good", "VP9 has no poster and no snapshot"),
+    (&["jpegenc"], "gstreamer1.0-plugins-good", "recordings have no poster, lines no snapshot"),
     (&["avdec_g722"], "gstreamer1.0-libav", "cameras with G.722 audio have no sound"),
     (
         &["x264enc", "openh264enc"],

@@ -111,7 +111,11 @@ pub fn probe(path: &Path) -> Probed {
         Probe {
             index: stream["index"].as_u64().unwrap() as usize,
             codec: stream["codec_name"].as_str().unwrap_or_default().to_owned(),
-            name: stream["tags"]["title"].as_str().unwrap_or_default().to_owned(),
+            name: ["title", "handler_name"]
+                .iter()
+                .find_map(|tag| stream["tags"][tag].as_str())
+                .unwrap_or_default()
+                .to_owned(),
             times: packets.iter().filter(of).filter_map(|packet| seconds(&packet["pts_time"])).collect(),
             keyframes: packets
                 .iter()
@@ -125,6 +129,14 @@ pub fn probe(path: &Path) -> Probed {
     let created =
         created.map_or(0.0, |time| time.split(':').fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().unwrap()));
     Probed { tracks: tracks.collect(), duration: seconds(&found["format"]["duration"]).unwrap_or(0.0), created }
+}
+
+/// Width and height of a file's picture.
+pub fn size(path: &Path) -> (u64, u64) {
+    let arguments = ["-v", "error", "-of", "json", "-show_streams", path.to_str().unwrap()];
+    let found: serde_json::Value = serde_json::from_slice(&output("ffprobe", &arguments)).unwrap();
+    let number = |name: &str| found["streams"][0][name].as_u64().unwrap();
+    (number("width"), number("height"))
 }
 
 /// Samples a second of [`sound`].

@@ -6,9 +6,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::Container;
 use super::disk::{DiskError, Output, Syncing};
+use super::fragments::Fragments;
 use super::frame::{Frame, Place, RecordedTrack, Side};
 use super::matroska::Matroska;
+use super::muxer::Muxer;
 use crate::media::tap::Track;
 
 /// Nanoseconds that a file lasts before a changed codec or resolution begins another; whoever changes it all the time must not fill the directory.
@@ -21,6 +24,7 @@ const LAG: u64 = 30_000_000_000;
 pub(super) struct Names {
     /// The first file.
     pub(super) first: PathBuf,
+    pub(super) container: Container,
     /// It may be there already.
     pub(super) replaced: bool,
 }
@@ -52,9 +56,10 @@ pub(super) struct Closed {
 #[derive(Debug)]
 struct Growing {
     number: u32,
+    container: Container,
     output: Output,
     /// There since the first frame.
-    muxer: Option<Matroska>,
+    muxer: Option<Box<dyn Muxer>>,
     /// Nanoseconds of the system clock.
     start: u64,
     tracks: Vec<(Place, std::sync::Arc<super::frame::Format>)>,
@@ -118,7 +123,7 @@ impl Files {
 
     /// How long the newest file is.
     pub(super) fn length(&self) -> Duration {
-        Duration::from_nanos(self.current.muxer.as_ref().map_or(0, Matroska::length))
+        Duration::from_nanos(self.current.muxer.as_ref().map_or(0, |muxer| muxer.length()))
     }
 
     /// The tracks of the newest file.
@@ -252,7 +257,15 @@ impl Growing {
         if let Some(syncing) = syncing {
             syncing.begin_name(&output);
         }
-        Ok(Self { number, output, muxer: None, start: 0, tracks: Vec::new(), waiting: Vec::new() })
+        Ok(Self {
+            number,
+            container: names.container,
+            output,
+            muxer: None,
+            start: 0,
+            tracks: Vec::new(),
+            waiting: Vec::new(),
+        })
     }
 
     fn format(&self, place: Place) -> Option<&std::sync::Arc<super::frame::Format>> {
@@ -287,7 +300,11 @@ impl Growing {
         if self.muxer.is_none() {
             self.start = frame.pts;
         }
-        let muxer = self.muxer.get_or_insert_with(|| Matroska::new(frame.pts, date.saturating_add_unsigned(frame.pts)));
+        let (container, start, date) = (self.container, frame.pts, date.saturating_add_unsigned(frame.pts));
+        let muxer = self.muxer.get_or_insert_with(|| match container {
+            Container::Matroska => Box::new(Matroska::new(start, date)),
+            Container::Mp4 => Box::new(Fragments::new(start, date)),
+        });
         if !muxer.add(frame.place, &frame.format) {
             return Ok(false);
         }
@@ -304,13 +321,13 @@ impl Growing {
     fn flush(&mut self) -> Result<(), DiskError> {
         let waiting = std::mem::take(&mut self.waiting);
         let Some(muxer) = self.muxer.as_mut().filter(|_| !waiting.is_empty()) else { return Ok(()) };
-        let clusters = muxer.clusters(&waiting, self.output.size);
+        let clusters = muxer.append(&waiting, self.output.size);
         self.output.append(&clusters)
     }
 
     fn close(mut self) -> (Closed, Result<(), DiskError>) {
         let result = self.flush().and_then(|()| self.complete());
-        let length = self.muxer.as_ref().map_or(0, Matroska::length);
+        let length = self.muxer.as_ref().map_or(0, |muxer| muxer.length());
         let tracks = self.recorded_tracks();
         (Closed { number: self.number, path: self.output.path, bytes: self.output.size, length, tracks }, result)
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::RecordedTrack;
 use super::disk::DiskError;
-use super::matroska::Matroska;
 use super::read::{ReadError, Reader};
 
 /// A finished file.
@@ -34,21 +33,21 @@ pub fn finish(path: &Path) -> Result<Finished, ReadError> {
         .iter()
         .map(|(place, format)| RecordedTrack { side: place.side, kind: place.kind, codec: format.codec })
         .collect();
-    let mut matroska = Matroska::new(0, reader.date);
+    let mut muxer = reader.muxer();
     for (place, format) in &reader.tracks {
-        if !matroska.add(*place, format) {
+        if !muxer.add(*place, format) {
             return Err(ReadError::Foreign);
         }
     }
-    while let Some(entries) = reader.cluster()? {
+    while let Some(entries) = reader.piece()? {
         for entry in &entries {
             // A piece of sound says itself how long it lasts, in its first bytes or by its size.
             let data = if entry.keyframe && entry.size < 4096 { reader.data(entry)? } else { Vec::new() };
-            matroska.note(entry.track, entry.time, entry.keyframe, entry.first.then_some(entry.cluster), &data);
+            muxer.note(entry.track, entry.time, entry.keyframe, entry.first.then_some(entry.piece), &data);
         }
     }
     let end = reader.end();
-    let length = Duration::from_nanos(matroska.length());
+    let length = Duration::from_nanos(muxer.length());
     if length.is_zero() {
         return Err(ReadError::Empty);
     }
@@ -56,7 +55,7 @@ pub fn finish(path: &Path) -> Result<Finished, ReadError> {
         let bytes = std::fs::metadata(path).map_err(DiskError::from)?.len();
         return Ok(Finished { bytes, length, tracks, already: true });
     }
-    let (tail, head) = matroska.finish(end);
+    let (tail, head) = muxer.finish(end);
     let file = OpenOptions::new().write(true).open(path).map_err(DiskError::from)?;
     // Who writes it holds a lock, which a kill lets go.
     file.try_lock().map_err(|_| ReadError::Live)?;

@@ -6,6 +6,7 @@
 use super::ebml::{element, float, id, long_size, long_uint, text, uint};
 use super::format::sound_length;
 use super::frame::{Codec, Format, Frame, Place};
+use super::muxer::{Muxer, TrackEntry, main_of, pieces};
 use crate::media::tap::Track;
 
 /// Bytes before the first cluster: a page, which is written whole or not at all. It holds all tracks there can be.
@@ -15,7 +16,7 @@ const TICK: u64 = 1_000_000;
 /// Milliseconds between two entries of the index, at least.
 const CUE_EVERY: u64 = 500;
 /// A block's time is a signed number of 16 bits after its cluster's.
-const MAX_SPAN: u64 = 30_000;
+const MAX_SPAN: u64 = 0x7fff;
 /// Milliseconds that the last picture is taken to be shown at most.
 const MAX_STEP: u64 = 100;
 /// A_MS/ACM's formats: `WAVE_FORMAT_MULAW` and `WAVE_FORMAT_ALAW`.
@@ -53,13 +54,6 @@ pub(super) mod ids {
     }
 }
 
-/// What a track of the file is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TrackEntry {
-    pub(super) place: Place,
-    pub(super) format: Format,
-}
-
 /// A file that grows.
 #[derive(Debug)]
 pub(super) struct Matroska {
@@ -95,47 +89,8 @@ impl Matroska {
         Self { tracks: Vec::new(), start, date, cues: Vec::new(), ends: Vec::new() }
     }
 
-    /// Adds a track; [`Matroska::head`] has to be written before its first frame. False when the head has no room for it.
-    pub(super) fn add(&mut self, place: Place, format: &Format) -> bool {
-        self.tracks.push(TrackEntry { place, format: format.clone() });
-        self.ends.push((0, 0));
-        let fits = self.head_with(None).is_some();
-        if !fits {
-            self.tracks.pop();
-            self.ends.pop();
-        }
-        fits
-    }
-
     fn number(&self, place: Place) -> Option<usize> {
         self.tracks.iter().position(|track| track.place == place)
-    }
-
-    /// The file's first [`HEAD`] bytes.
-    pub(super) fn head(&self) -> Vec<u8> {
-        self.head_with(None).unwrap_or_default()
-    }
-
-    /// How long the file is, in nanoseconds.
-    pub(super) fn length(&self) -> u64 {
-        self.ends.iter().map(|(last, step)| last + step).max().unwrap_or(0) * TICK
-    }
-
-    /// Frames, in the order of their times, as clusters that will stand at byte `at`.
-    pub(super) fn clusters(&mut self, frames: &[Frame], at: u64) -> Vec<u8> {
-        let mut out = Vec::with_capacity(frames.iter().map(|frame| frame.data.len() + 16).sum::<usize>() + 64);
-        let (main, mut rest) = (self.main(), frames);
-        while !rest.is_empty() {
-            let first = self.ticks(&rest[0]);
-            // A keyframe begins a cluster, so that it is where the index points.
-            let next = rest.iter().skip(1).position(|frame| {
-                Some(frame.place) == main && frame.keyframe || self.ticks(frame).abs_diff(first) > MAX_SPAN
-            });
-            let (these, after) = rest.split_at(next.map_or(rest.len(), |next| next + 1));
-            self.cluster(these, at, &mut out);
-            rest = after;
-        }
-        out
     }
 
     fn cluster(&mut self, frames: &[Frame], at: u64, out: &mut Vec<u8>) {
@@ -162,52 +117,6 @@ impl Matroska {
         id(out, ids::CLUSTER);
         long_size(out, Some(body.len() as u64));
         out.extend_from_slice(&body);
-    }
-
-    /// Takes note of a frame that is in the file, for its index and its length; `cluster`: it is the first in the cluster there.
-    pub(super) fn note(&mut self, track: usize, time: u64, keyframe: bool, cluster: Option<u64>, data: &[u8]) {
-        let (Some(entry), Some((last, step))) = (self.tracks.get(track), self.ends.get_mut(track)) else { return };
-        if time > *last || entry.place.kind == Track::Audio {
-            *step = match sound_length(&entry.format, data) / TICK {
-                0 => time.saturating_sub(*last).min(MAX_STEP),
-                length => length,
-            };
-            *last = time.max(*last);
-        }
-        if let Some(cluster) = cluster.filter(|_| keyframe && self.main() == Some(entry.place))
-            && self.cues.last().is_none_or(|last| time >= last.time + CUE_EVERY)
-        {
-            self.cues.push(Cue { time, track: track as u64 + 1, cluster });
-        }
-    }
-
-    /// What goes behind the last cluster, which ends at byte `at`, and then over the head: an index, the length, the size.
-    pub(super) fn finish(&self, at: u64) -> (Vec<u8>, Vec<u8>) {
-        let segment_at = self.segment_at();
-        let mut index = Vec::new();
-        for cue in &self.cues {
-            let (mut point, mut positions) = (Vec::new(), Vec::new());
-            uint(&mut positions, 0xF7, cue.track);
-            uint(&mut positions, 0xF1, cue.cluster - segment_at);
-            uint(&mut point, 0xB3, cue.time);
-            element(&mut point, 0xB7, &positions);
-            element(&mut index, 0xBB, &point);
-        }
-        let mut tail = Vec::new();
-        if !index.is_empty() {
-            element(&mut tail, ids::CUES, &index);
-        }
-        let finished = Finished {
-            size: at + tail.len() as u64,
-            cues_at: (!index.is_empty()).then_some(at - segment_at),
-            length: self.length() / TICK,
-        };
-        (tail, self.head_with(Some(finished)).unwrap_or_default())
-    }
-
-    /// The track that the index is made of: video if there is any, of the line if it has any.
-    fn main(&self) -> Option<Place> {
-        self.tracks.iter().map(|track| track.place).min_by_key(|place| place.rank())
     }
 
     fn ticks(&self, frame: &Frame) -> u64 {
@@ -311,6 +220,74 @@ impl Matroska {
             element(&mut out, ids::AUDIO, &of_kind);
         }
         out
+    }
+}
+
+impl Muxer for Matroska {
+    fn add(&mut self, place: Place, format: &Format) -> bool {
+        self.tracks.push(TrackEntry { place, format: format.clone() });
+        self.ends.push((0, 0));
+        let fits = self.head_with(None).is_some();
+        if !fits {
+            self.tracks.pop();
+            self.ends.pop();
+        }
+        fits
+    }
+
+    fn head(&self) -> Vec<u8> {
+        self.head_with(None).unwrap_or_default()
+    }
+
+    fn length(&self) -> u64 {
+        self.ends.iter().map(|(last, step)| last + step).max().unwrap_or(0) * TICK
+    }
+
+    fn append(&mut self, frames: &[Frame], at: u64) -> Vec<u8> {
+        let mut out = Vec::with_capacity(frames.iter().map(|frame| frame.data.len() + 16).sum::<usize>() + 64);
+        for piece in pieces(frames, main_of(&self.tracks)) {
+            self.cluster(piece, at, &mut out);
+        }
+        out
+    }
+
+    fn note(&mut self, track: usize, time: u64, keyframe: bool, piece: Option<u64>, data: &[u8]) {
+        let (Some(entry), Some((last, step))) = (self.tracks.get(track), self.ends.get_mut(track)) else { return };
+        if time > *last || entry.place.kind == Track::Audio {
+            *step = match sound_length(&entry.format, data) / TICK {
+                0 => time.saturating_sub(*last).min(MAX_STEP),
+                length => length,
+            };
+            *last = time.max(*last);
+        }
+        if let Some(cluster) = piece.filter(|_| keyframe && main_of(&self.tracks) == Some(entry.place))
+            && self.cues.last().is_none_or(|last| time >= last.time + CUE_EVERY)
+        {
+            self.cues.push(Cue { time, track: track as u64 + 1, cluster });
+        }
+    }
+
+    fn finish(&self, at: u64) -> (Vec<u8>, Vec<u8>) {
+        let segment_at = self.segment_at();
+        let mut index = Vec::new();
+        for cue in &self.cues {
+            let (mut point, mut positions) = (Vec::new(), Vec::new());
+            uint(&mut positions, 0xF7, cue.track);
+            uint(&mut positions, 0xF1, cue.cluster - segment_at);
+            uint(&mut point, 0xB3, cue.time);
+            element(&mut point, 0xB7, &positions);
+            element(&mut index, 0xBB, &point);
+        }
+        let mut tail = Vec::new();
+        if !index.is_empty() {
+            element(&mut tail, ids::CUES, &index);
+        }
+        let finished = Finished {
+            size: at + tail.len() as u64,
+            cues_at: (!index.is_empty()).then_some(at - segment_at),
+            length: self.length() / TICK,
+        };
+        (tail, self.head_with(Some(finished)).unwrap_or_default())
     }
 }
 

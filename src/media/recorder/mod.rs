@@ -3,17 +3,25 @@
 //! The hub and the peer put what comes into a bounded queue (`inlet`) and never wait. A thread a recording (`writer`) makes frames of it
 //! (`intake`), puts them in order and into files (`files`), which are whole at any moment: a kill costs what was not written yet.
 
+mod boxes;
 mod depay;
 mod disk;
 mod ebml;
+mod export;
 mod files;
 mod finish;
 mod format;
+mod fragments;
 mod frame;
 mod inlet;
 mod intake;
 mod matroska;
+mod muxer;
+mod opus;
+mod picture;
 mod read;
+mod read_mp4;
+mod snapshot;
 mod task;
 mod writer;
 
@@ -23,10 +31,14 @@ use std::time::Duration;
 use super::{CallId, LineName, SourceError};
 
 pub use disk::DiskError;
+pub use export::{ExportError, export};
 pub use finish::{Finished, finish};
 pub use frame::{Codec, RecordedTrack, Side};
 pub(super) use inlet::{Inlet, Piece};
+pub use picture::{PictureError, poster};
 pub use read::ReadError;
+pub use snapshot::SnapshotError;
+pub(super) use snapshot::snapshot;
 pub(super) use task::{Recording, begin};
 pub(super) use writer::{Outcome, start_file};
 
@@ -63,6 +75,8 @@ impl Sides {
 pub enum Container {
     #[default]
     Matroska,
+    /// MP4 in fragments.
+    Mp4,
 }
 
 impl Container {
@@ -70,6 +84,7 @@ impl Container {
     pub fn extension(self) -> &'static str {
         match self {
             Self::Matroska => "mkv",
+            Self::Mp4 => "mp4",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Reads the Matroska files that [`super::matroska`] writes, also those that were left open: up to the last whole cluster.
+//! Reads the files that are written here, also those that were left open: up to the last whole piece.
 //!
 //! Nothing else needs to be read, and nothing of GStreamer's can: a demuxer takes what follows a torn cluster for damage.
 
@@ -8,10 +8,13 @@ use std::path::Path;
 
 use super::disk::DiskError;
 use super::ebml::{children, header, read_uint};
+use super::fragments;
 use super::frame::{Codec, Format, Place};
-use super::matroska::{HEAD, ids};
+use super::matroska::{HEAD, Matroska, ids};
+use super::muxer::Muxer;
+use super::read_mp4;
 
-/// Bytes of a cluster: a second and a half of 200 Mbit/s. A larger one is none of ours.
+/// Bytes of a piece: far above what is written at once. A larger one is none of ours.
 const MAX_CLUSTER: u64 = 64 << 20;
 
 /// Why a recording cannot be read.
@@ -39,22 +42,31 @@ pub(super) struct Entry {
     pub(super) keyframe: bool,
     pub(super) at: u64,
     pub(super) size: usize,
-    /// Where its cluster begins, and whether it is the first in it.
-    pub(super) cluster: u64,
+    /// Where its piece begins, and whether it is the first in it.
+    pub(super) piece: u64,
     pub(super) first: bool,
+}
+
+/// What kind of file it is.
+#[derive(Debug)]
+enum Kind {
+    Matroska,
+    /// With the tracks' scales.
+    Mp4(Vec<u32>),
 }
 
 /// A recording that is read.
 #[derive(Debug)]
 pub(super) struct Reader {
     file: File,
+    kind: Kind,
     pub(super) tracks: Vec<(Place, Format)>,
     /// Nanoseconds since 2001.
     pub(super) date: i64,
     /// It was finished: it has its size.
     pub(super) is_finished: bool,
     size: u64,
-    /// Where the next cluster may be.
+    /// Where the next piece may be.
     next: u64,
 }
 
@@ -67,20 +79,68 @@ impl Reader {
         if size == 0 {
             return Err(ReadError::Empty);
         }
-        let mut head = vec![0; HEAD];
-        if size < HEAD as u64 {
-            return Err(ReadError::Foreign);
-        }
-        file.read_exact_at(&mut head, 0).map_err(DiskError::from)?;
-        let Head { is_finished, date, tracks } = read_head(&head).ok_or(ReadError::Foreign)?;
-        Ok(Self { file, tracks, date, is_finished, size, next: HEAD as u64 })
+        let mut bytes = vec![0; fragments::HEAD.min(size as usize)];
+        file.read_exact_at(&mut bytes, 0).map_err(DiskError::from)?;
+        let (kind, head, next) = if read_mp4::is_mp4(&bytes) {
+            let (head, scales) = read_mp4::head(&bytes).ok_or(ReadError::Foreign)?;
+            (Kind::Mp4(scales), head, fragments::HEAD)
+        } else {
+            let head = bytes.get(..HEAD).and_then(read_head).ok_or(ReadError::Foreign)?;
+            (Kind::Matroska, head, HEAD)
+        };
+        let Head { is_finished, date, tracks } = head;
+        Ok(Self { file, kind, tracks, date, is_finished, size, next: next as u64 })
     }
 
-    /// The frames of the next cluster; `None` behind the last whole one.
+    /// What writes on where it ends.
+    pub(super) fn muxer(&self) -> Box<dyn Muxer> {
+        match self.kind {
+            Kind::Matroska => Box::new(Matroska::new(0, self.date)),
+            Kind::Mp4(_) => Box::new(fragments::Fragments::new(0, self.date)),
+        }
+    }
+
+    /// The frames of the next piece; `None` behind the last whole one.
     ///
     /// # Errors
     /// [`DiskError`].
-    pub(super) fn cluster(&mut self) -> Result<Option<Vec<Entry>>, DiskError> {
+    pub(super) fn piece(&mut self) -> Result<Option<Vec<Entry>>, DiskError> {
+        match self.kind {
+            Kind::Matroska => self.cluster(),
+            Kind::Mp4(_) => self.fragment(),
+        }
+    }
+
+    fn fragment(&mut self) -> Result<Option<Vec<Entry>>, DiskError> {
+        let Kind::Mp4(scales) = &self.kind else { return Ok(None) };
+        let Some(moof) = self.body(self.next, b"moof")? else { return Ok(None) };
+        let mdat_at = self.next + moof.len() as u64 + 8;
+        let Some(mdat) = self.size_of(mdat_at, b"mdat")? else { return Ok(None) };
+        let Some(entries) = read_mp4::fragment(&moof, self.next, scales) else { return Ok(None) };
+        self.next = mdat_at + mdat;
+        Ok(Some(entries))
+    }
+
+    /// The size of the box at byte `at`, if it is of this kind and whole.
+    fn size_of(&self, at: u64, kind: &[u8; 4]) -> Result<Option<u64>, DiskError> {
+        if at + 8 > self.size {
+            return Ok(None);
+        }
+        let mut start = [0; 8];
+        self.file.read_exact_at(&mut start, at)?;
+        let [s0, s1, s2, s3, ref of @ ..] = start;
+        let size = u64::from(u32::from_be_bytes([s0, s1, s2, s3]));
+        Ok((of == kind && (8..=MAX_CLUSTER).contains(&size) && at + size <= self.size).then_some(size))
+    }
+
+    fn body(&self, at: u64, kind: &[u8; 4]) -> Result<Option<Vec<u8>>, DiskError> {
+        let Some(size) = self.size_of(at, kind)? else { return Ok(None) };
+        let mut body = vec![0; size as usize - 8];
+        self.file.read_exact_at(&mut body, at + 8)?;
+        Ok(Some(body))
+    }
+
+    fn cluster(&mut self) -> Result<Option<Vec<Entry>>, DiskError> {
         let mut start = [0; 16];
         let length = (self.size - self.next).min(16) as usize;
         self.file.read_exact_at(&mut start[..length], self.next)?;
@@ -119,7 +179,7 @@ impl Reader {
                         keyframe: flags & 0x80 != 0,
                         at: body_at + offset as u64,
                         size: child.len() - 4,
-                        cluster,
+                        piece: cluster,
                         first: entries.is_empty(),
                     });
                 }
@@ -129,7 +189,7 @@ impl Reader {
         Some(entries)
     }
 
-    /// Where the clusters that were read end.
+    /// Where the pieces that were read end.
     pub(super) fn end(&self) -> u64 {
         self.next
     }
@@ -139,6 +199,11 @@ impl Reader {
     /// # Errors
     /// [`DiskError`].
     pub(super) fn data(&self, entry: &Entry) -> Result<Vec<u8>, DiskError> {
+        Ok(self.read(entry)?)
+    }
+
+    /// The same.
+    pub(super) fn read(&self, entry: &Entry) -> std::io::Result<Vec<u8>> {
         let mut data = vec![0; entry.size];
         self.file.read_exact_at(&mut data, entry.at)?;
         Ok(data)
@@ -146,10 +211,10 @@ impl Reader {
 }
 
 /// What a head says.
-struct Head {
-    is_finished: bool,
-    date: i64,
-    tracks: Vec<(Place, Format)>,
+pub(super) struct Head {
+    pub(super) is_finished: bool,
+    pub(super) date: i64,
+    pub(super) tracks: Vec<(Place, Format)>,
 }
 
 fn read_head(head: &[u8]) -> Option<Head> {

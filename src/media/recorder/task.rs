@@ -104,7 +104,7 @@ fn writer_settings(settings: &RecordSettings) -> WriterSettings {
     first.push(".");
     first.push(settings.container.extension());
     WriterSettings {
-        names: Names { first: first.into(), replaced: false },
+        names: Names { first: first.into(), container: settings.container, replaced: false },
         segment: settings.segment,
         max_length: settings.max_length,
     }

@@ -11,7 +11,7 @@ use super::files::{Closed, Files, Names};
 use super::frame::{Frame, Place};
 use super::inlet::{Inlet, Taken};
 use super::intake::Intake;
-use super::{RecordingEnd, RecordingNews};
+use super::{Container, RecordingEnd, RecordingNews};
 
 /// How often is written what came. What came is held for one turn, so that tracks which are not equally late are in order; so a kill costs the
 /// last half second.
@@ -93,7 +93,7 @@ pub(in crate::media) fn start_file(
     inlet: Arc<Inlet>,
     done: impl FnOnce(Outcome) + Send + 'static,
 ) -> std::io::Result<()> {
-    let names = Names { first: path.to_owned(), replaced: true };
+    let names = Names { first: path.to_owned(), container: Container::Matroska, replaced: true };
     start(WriterSettings { names, segment: None, max_length: None }, inlet, |_| {}, done)
 }
 
