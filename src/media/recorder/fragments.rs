@@ -133,7 +133,9 @@ impl Fragments {
 
     /// The index: where the fragments are that begin with keyframes, or every so many of them.
     fn index(&self, end: u64, out: &mut Vec<u8>) {
-        let mut points = vec![(0, HEAD as u64)];
+        // The track's times begin with its own first.
+        let begin = self.points.first().map_or(0, |(time, _)| *time);
+        let mut points = vec![(begin, HEAD as u64)];
         points.extend(self.points.iter().filter(|(_, at)| *at > HEAD as u64));
         let points: Vec<(u64, u64)> = points.iter().step_by(points.len().div_ceil(MAX_POINTS)).copied().collect();
         let main = main_of(&self.tracks).and_then(|main| self.tracks.iter().position(|track| track.place == main));
@@ -143,7 +145,7 @@ impl Fragments {
         let in_scale = |time: u64| units(time * MILLISECOND, scale) as u32;
         let size = 12 + 28 + 12 * points.len();
         full(out, b"sidx", 1, 0, |out| {
-            words(out, &[main as u32 + 1, scale, 0, 0]);
+            words(out, &[main as u32 + 1, scale, 0, in_scale(begin)]);
             // From here to the first fragment.
             words(out, &[0, (PAGE - size) as u32, points.len() as u32]);
             for (nth, (time, at)) in points.iter().enumerate() {
