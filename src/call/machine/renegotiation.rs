@@ -217,6 +217,8 @@ impl Upkeep {
     /// A deadline has come: the path is still lost. True when the other side is gone.
     pub fn overdue(&mut self, now: Millis, out: &mut Vec<Action>) -> bool {
         let Some(lost) = &mut self.lost else { return false };
+        // Should the clock go back, the end of patience does too.
+        lost.until = lost.until.min(now.plus(self.timing.lost));
         if now >= lost.until {
             return true;
         }

@@ -223,6 +223,17 @@ fn a_restart_of_the_other_side_that_leads_to_no_path_is_followed_by_one_of_ours(
 }
 
 #[test]
+fn patience_ends_also_when_the_clock_goes_back() {
+    let (mut call, now) = live();
+    call.handle(now.plus(1 << 60), Input::PathLost);
+    call.handle(now, offers(&other(1), 5));
+    for _ in 0..=TIMING.lost / TIMING.restart_again {
+        call.handle(call.deadline().unwrap(), Input::Tick);
+    }
+    assert_eq!(call.state(), State::Closing);
+}
+
+#[test]
 fn an_offer_of_ours_that_is_refused_is_followed_by_another() {
     let (call, now) = live();
     let (mut call, now) = restarting(call, now);
