@@ -115,7 +115,7 @@ fn each_mistake_in_the_file_is_one_line_with_its_place() {
         ),
         (
             with("test://", "http://camera"),
-            "8: line \"door\": play: the scheme \"http\" is not one of rtsp, rtsps, test",
+            "8: line \"door\": play: the scheme \"http\" is not one of rtsp, rtsps, test, file",
         ),
         (
             with("127.0.0.1:0\"\n[nostr]", "0.0.0.0:0\"\n[nostr]"),
@@ -151,7 +151,7 @@ fn all_mistakes_of_a_file_are_told_at_once() {
     place.write("callgate.toml", &text);
     let expected = [
         "6: line #1: nmae: unknown key; did you mean `name`?",
-        "8: line #1: play: the scheme \"ftp\" is not one of rtsp, rtsps, test",
+        "8: line #1: play: the scheme \"ftp\" is not one of rtsp, rtsps, test, file",
         "9: line #1: allow[0]: must be an npub (npub1...) or 64 hex digits",
         "9: line #1: allow[1]: must be an npub (npub1...) or 64 hex digits",
     ];

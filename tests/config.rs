@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use callgate::call::{Access, Millis, Refuse};
 use callgate::config::{self, Config, ConfigErrors, LineKey, Since};
+use callgate::endpoint::{After, Endpoint, Start};
 use nostr::nips::nip19::ToBech32 as _;
 use nostr::{Keys, PublicKey};
 use tempfile::TempDir;
@@ -357,7 +358,7 @@ fn each_mistake_gets_one_clear_line() {
         ),
         (
             door("").replace("rtsp://camera", "http://admin:hunter2@camera"),
-            "callgate.toml:6: line \"door\": play: the scheme \"http\" is not one of rtsp, rtsps, test",
+            "callgate.toml:6: line \"door\": play: the scheme \"http\" is not one of rtsp, rtsps, test, file",
         ),
         (door("").replace("rtsp://camera", "hunter2"), "callgate.toml:6: line \"door\": play: it is not a URL"),
         (
@@ -636,6 +637,55 @@ fn recordings_lie_in_the_data_folder_and_are_kept_unless_the_file_says_otherwise
     let kept = own.recording.retention;
     assert_eq!(kept.age, Some(Duration::from_secs(30 * 24 * 3600)));
     assert_eq!((kept.size, kept.free, own.recording.floor), (Some(20_000_000_000), Some(2 << 30), 1 << 30));
+}
+
+#[test]
+fn a_file_is_played_as_the_line_says() {
+    let folder = Folder::new();
+    let film = folder.path("open.nsec");
+    let film = film.to_str().unwrap();
+    let line =
+        |more: &str| format!("{HEAD}[[line]]\nname = \"menu\"\nplay = \"file://{film}\"\nallow = [\"*\"]\n{more}");
+    for (more, start, after) in [
+        ("", Start::Own, After::HangUp),
+        ("loop = true", Start::Own, After::Loop),
+        ("loop = false\nstart = \"shared\"", Start::Shared, After::HangUp),
+        ("loop = true\nafter = \"loop\"", Start::Own, After::Loop),
+        ("after = \"hold\"", Start::Own, After::Hold),
+    ] {
+        let config = folder.read(&line(more)).unwrap();
+        let Endpoint::File(programme) = &config.lines[0].play else { panic!("{more}") };
+        assert_eq!(
+            (programme.path.as_path(), programme.start, programme.after),
+            (Path::new(film), start, after),
+            "{more}"
+        );
+        assert!(config.warnings.is_empty(), "{more}");
+    }
+    for (more, wrong) in [
+        ("loop = true\nafter = \"hold\"", "contradicts `after`"),
+        ("loop = false\nafter = \"loop\"", "contradicts `after`"),
+        ("after = \"repeat\"", "must be one of \"hangup\", \"loop\", \"hold\""),
+        ("start = \"beginning\"", "must be one of \"own\", \"shared\""),
+    ] {
+        let errors = folder.wrong(&line(more));
+        assert!(errors.len() == 1 && errors[0].contains(wrong), "{more}: {errors:?}");
+    }
+    let errors = folder.wrong(&format!("{HEAD}{DOOR}loop = true\n"));
+    assert_eq!(errors, ["callgate.toml:8: line \"door\": loop: is for lines that play a file"]);
+}
+
+#[test]
+fn a_file_that_is_missing_is_told_without_refusing_the_configuration() {
+    let folder = Folder::new();
+    let text = format!(
+        "{HEAD}[[line]]\nname = \"menu\"\nplay = \"/srv/nowhere/welcome.mp4\"\nallow = [\"*\"]\nkeep_warm = true\n"
+    );
+    let config = folder.read(&text).unwrap();
+    let warnings: Vec<String> = config.warnings.iter().map(|warning| warning.doubt.to_string()).collect();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].contains("nothing to keep open"), "{warnings:?}");
+    assert!(warnings[1].starts_with("there is no /srv/nowhere/welcome.mp4"), "{warnings:?}");
 }
 
 #[test]

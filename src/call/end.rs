@@ -40,6 +40,10 @@ pub enum EndReason {
     NeverConnected,
     /// The line's endpoint cannot be opened: in words, without secrets.
     EndpointFailed(String),
+    /// What the line played is over.
+    PlayedOut,
+    /// What the line plays cannot be played, or not any further: in words.
+    Unplayable(String),
     /// The operator hung up.
     OperatorLeft,
     /// The operator took back the invitation that the caller came by.
@@ -83,7 +87,7 @@ impl EndReason {
             | Self::AnsweredByOther
             | Self::BadAnswer(_) => Origin::Callee,
             Self::CallerGone | Self::CalleeGone | Self::NotSent | Self::NeverConnected => Origin::Network,
-            Self::EndpointFailed(_) => Origin::Endpoint,
+            Self::EndpointFailed(_) | Self::PlayedOut | Self::Unplayable(_) => Origin::Endpoint,
             Self::OperatorLeft | Self::InvitationRevoked | Self::Shutdown => Origin::Operator,
             Self::Busy(_) | Self::Internal(_) => Origin::Us,
         }
@@ -102,6 +106,8 @@ impl EndReason {
             Self::FingerprintMismatch => "security_fingerprint",
             Self::NeverConnected => "never_connected",
             Self::EndpointFailed(_) => "endpoint_failed",
+            Self::PlayedOut => "played_out",
+            Self::Unplayable(_) => "unplayable",
             Self::OperatorLeft => "operator_left",
             Self::InvitationRevoked => "invitation_revoked",
             Self::Shutdown => "shutdown",
@@ -122,6 +128,7 @@ impl EndReason {
         match self {
             Self::CallerLeft
             | Self::CallerGone
+            | Self::PlayedOut
             | Self::OperatorLeft
             | Self::InvitationRevoked
             | Self::Shutdown
@@ -169,6 +176,8 @@ impl EndReason {
             Self::FingerprintMismatch => "The certificate is not the one that the signed description names.".to_owned(),
             Self::NeverConnected => "No connection came up in time.".to_owned(),
             Self::EndpointFailed(_) => "What this line connects to cannot be reached.".to_owned(),
+            Self::PlayedOut => "The recording is over.".to_owned(),
+            Self::Unplayable(_) => "What this line plays cannot be played.".to_owned(),
             Self::OperatorLeft => "The other side hung up.".to_owned(),
             Self::InvitationRevoked => "The invitation was taken back.".to_owned(),
             Self::Shutdown => "The gateway is shutting down.".to_owned(),
@@ -210,6 +219,7 @@ mod tests {
         let secret = "rtsp://user:hunter2@10.0.0.5 refused the connection";
         let reasons = [
             EndReason::EndpointFailed(secret.into()),
+            EndReason::Unplayable(secret.into()),
             EndReason::Internal(secret.into()),
             EndReason::NoCommonCodec(crate::sdp::NoCommonCodec { detail: "H265 ".repeat(200) }),
             EndReason::BadOffer(crate::sdp::SdpReject { line: 3, what: "the m-line is malformed" }),

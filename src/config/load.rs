@@ -14,8 +14,8 @@ use toml::de::DeTable;
 use super::reader::{Document, MAX_CONFIG_BYTES, Table, Value};
 use super::{
     Config, ConfigError, ConfigErrors, DEFAULT_IDLE, Doubt, Http, Ice, KeyError, Limits, Line, LineKey, MAX_FOLLOWS_OF,
-    Nostr, PassphraseSource, Place, Problem, Recording, Secret, Turn, open_key_file, read_key_file, read_secret_file,
-    read_token_file, recording, scalar, schema,
+    Nostr, PassphraseSource, Place, Problem, Recording, Secret, Turn, open_key_file, programme, read_key_file,
+    read_secret_file, read_token_file, recording, scalar, schema,
 };
 use crate::call::{Access, AccessPolicy, Listed, Millis, Refuse};
 use crate::endpoint::Endpoint;
@@ -361,6 +361,7 @@ fn line(table: &Table<'_>, usual: Usual<'_, '_>, seen: &mut Seen) -> Option<Line
     let record = table.get("record").and_then(|value| value.parse(scalar::record)).unwrap_or_default();
     let announce = table.get("announce").and_then(|value| value.flag()).unwrap_or(false);
     let keep_warm = table.get("keep_warm").and_then(|value| value.flag()).unwrap_or(false);
+    let play = programme::played(table, play, keep_warm);
     let idle = table.get("idle").and_then(|value| value.parse(scalar::duration)).unwrap_or(DEFAULT_IDLE);
     let allow = own.allow.or_else(|| usual.allow.clone());
     let follows_of = own.follows_of.or_else(|| usual.follows_of.clone()).unwrap_or_default();

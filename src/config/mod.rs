@@ -7,6 +7,7 @@ mod key;
 mod load;
 mod passphrase;
 mod problem;
+mod programme;
 mod reader;
 mod recording;
 mod scalar;

@@ -170,6 +170,10 @@ pub enum Problem {
     NoLine,
     #[error("{0}")]
     Endpoint(EndpointError),
+    #[error("is for lines that play a file")]
+    OnlyForFiles,
+    #[error("contradicts `after`: `loop = true` is short for `after = \"loop\"`")]
+    LoopAfter,
     #[error("{0}")]
     Key(KeyError),
     #[error("{} is not a folder", .0.display())]
@@ -207,6 +211,10 @@ pub enum Doubt {
     FewPorts { ports: usize, calls: usize },
     #[error("{} can be read by others: run `chmod 600 {}`", .0.display(), .0.display())]
     OpenToOthers(PathBuf),
+    #[error("there is no {}: whoever calls before it is there hears that it cannot be played", .0.display())]
+    NothingToPlay(PathBuf),
+    #[error("each caller sees the file from its beginning: without `start = \"shared\"` there is nothing to keep open")]
+    NothingToKeepWarm,
 }
 
 struct DidYouMean(Option<&'static str>);

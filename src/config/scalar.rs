@@ -10,6 +10,7 @@ use toml::value::{Datetime, Offset};
 
 use super::Problem;
 use crate::call::{LONGEST_CALLING, Millis, Refuse, SHORTEST_CALLING};
+use crate::endpoint::{After, Start};
 use crate::recording::{Format, Record};
 use crate::sdp::{CallerServers, IceService, IceUrl};
 
@@ -199,6 +200,23 @@ pub(super) fn refuse(text: &str) -> Result<Refuse, Problem> {
         "silent" => Ok(Refuse::Silent),
         "answer" => Ok(Refuse::Answer),
         _ => Err(Problem::Choice("\"silent\", \"answer\"")),
+    }
+}
+
+pub(super) fn start(text: &str) -> Result<Start, Problem> {
+    match text {
+        "own" => Ok(Start::Own),
+        "shared" => Ok(Start::Shared),
+        _ => Err(Problem::Choice("\"own\", \"shared\"")),
+    }
+}
+
+pub(super) fn after(text: &str) -> Result<After, Problem> {
+    match text {
+        "hangup" => Ok(After::HangUp),
+        "loop" => Ok(After::Loop),
+        "hold" => Ok(After::Hold),
+        _ => Err(Problem::Choice("\"hangup\", \"loop\", \"hold\"")),
     }
 }
 

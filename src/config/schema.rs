@@ -142,11 +142,13 @@ pub(super) static LINE: Section = Section {
         key("announce", "whether the line's name and relays are published"),
         key("keep_warm", "whether the source stays open without callers"),
         key("idle", "how long the source stays open without callers"),
+        key("loop", "whether a file starts again at its end"),
+        key("start", "for whom a file begins: \"own\" or \"shared\""),
+        key("after", "what follows a file's end: \"hangup\", \"loop\" or \"hold\""),
         later("talk", "where the caller's voice goes"),
         later("publish", "where the caller's audio and video go"),
         later("bridge", "a two-way endpoint"),
         later("account", "the phone account of a bridge"),
-        later("loop", "whether a file starts again at its end"),
     ],
 };
 

@@ -7,6 +7,8 @@ use std::fmt::{self, Write as _};
 
 use url::Url;
 
+use super::Programme;
+
 /// Where a line's media comes from.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Endpoint {
@@ -14,6 +16,8 @@ pub enum Endpoint {
     Rtsp { url: Url, transport: RtspTransport },
     /// `test://`: a moving picture with a clock in it, and a tone.
     Test(TestPattern),
+    /// `file:///srv/welcome.mp4`, or the absolute path alone: a file, a folder or a playlist.
+    File(Programme),
 }
 
 /// How RTP comes from the camera (RFC 2326, section 12.39).
@@ -52,12 +56,14 @@ impl Default for TestPattern {
 pub enum EndpointError {
     #[error("it is not a URL")]
     NotAUrl,
-    #[error("the scheme {0:?} is not one of rtsp, rtsps, test")]
+    #[error("the scheme {0:?} is not one of rtsp, rtsps, test, file")]
     Scheme(String),
     #[error("it names no host")]
     NoHost,
     #[error("its parameter {0} is not known or out of range")]
     Parameter(String),
+    #[error("a file is named by its whole path: file:///srv/welcome.mp4, with %3F for `?` and %23 for `#`")]
+    FileAddress,
 }
 
 /// What names a parameter of ours in an address that otherwise belongs to the camera.
@@ -68,6 +74,9 @@ impl std::str::FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
+        if text.trim().starts_with('/') {
+            return Programme::at(text.trim().into()).map(Self::File);
+        }
         // Only what stands before `://` is shown in an error: `user:password@host` must not pass for a scheme.
         let (scheme, _) = text.trim().split_once("://").ok_or(EndpointError::NotAUrl)?;
         if !scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.')) {
@@ -77,6 +86,7 @@ impl std::str::FromStr for Endpoint {
         match url.scheme() {
             "rtsp" | "rtsps" => rtsp(url),
             "test" => test_pattern(&url).map(Self::Test),
+            "file" => Programme::of(&url).map(Self::File),
             other => Err(EndpointError::Scheme(other.to_owned())),
         }
     }
@@ -164,6 +174,7 @@ impl fmt::Display for Endpoint {
                 write!(f, "test://?width={width}&height={height}&fps={fps}")?;
                 write!(f, "&tone={tone}&keyframe={keyframe}&bitrate={bitrate}")
             }
+            Self::File(programme) => write!(f, "{programme}"),
         }
     }
 }
@@ -287,7 +298,7 @@ mod tests {
         assert_eq!(read("admin:hunter2@10.0.0.5/main"), Err(EndpointError::NotAUrl));
         assert_eq!(read("admin:hunter2@h/x://"), Err(EndpointError::NotAUrl));
         assert_eq!(read("rtsp://admin:hun/ter2@10.0.0.5/main"), Err(EndpointError::NotAUrl));
-        assert_eq!(read("file:///srv/a.mp4"), Err(EndpointError::Scheme("file".into())));
+        assert_eq!(read("ftp://h/a.mp4"), Err(EndpointError::Scheme("ftp".into())));
     }
 
     #[test]

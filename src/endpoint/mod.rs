@@ -3,8 +3,10 @@
 //! Pure. An endpoint's address may hold a password: `Debug` and `Display` show it redacted.
 
 mod address;
+mod programme;
 
 pub use address::{Endpoint, EndpointError, RtspTransport, TestPattern};
+pub use programme::{After, Programme, Start};
 
 /// What an endpoint sends, known once it is open.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -230,7 +230,9 @@ impl Facts {
                 self.count(&format!("ended_{}", report.reason.word()));
                 // The caller's words say less than the operator may know.
                 let cause = match &report.reason {
-                    EndReason::EndpointFailed(text) | EndReason::Internal(text) => text.clone(),
+                    EndReason::EndpointFailed(text) | EndReason::Unplayable(text) | EndReason::Internal(text) => {
+                        text.clone()
+                    }
                     reason => reason.detail(),
                 };
                 tracing::info!(%call, %line, from = %short(&report.caller), session = %report.session,
@@ -280,7 +282,7 @@ impl Facts {
                 SourceState::Open { streams, .. } => {
                     tracing::info!(%line, streams = in_words(streams).join(", "), "source open");
                 }
-                SourceState::Idle => tracing::info!(%line, "source closed: nobody calls"),
+                SourceState::Idle => tracing::info!(%line, "source closed: nobody calls, or it is over"),
                 SourceState::Opening => tracing::info!(%line, "source opening"),
             },
             Fact::RecordingBegan { recording, line, file } => {

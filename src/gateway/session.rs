@@ -16,7 +16,7 @@ use super::race::Entrant;
 use super::recordings::Recordings;
 use super::showing::{call_record, call_view};
 use crate::call::{Action, Call, EndReason, Input, Report, State};
-use crate::media::{self, CallId, LineName, Media, PeerError, PeerStats};
+use crate::media::{self, CallId, LineName, Media, PeerError, PeerStats, SourceEnd, SourceError};
 use crate::protocol::{Body, Dialect, INBOX_LIST, RELAY_LIST, Signal, reached_at};
 use crate::signaling::Signaling;
 use crate::store::Store;
@@ -243,6 +243,13 @@ impl Session {
         };
         Some(match event {
             media::Event::SourceReady { streams, .. } => Input::SourceReady(streams),
+            media::Event::SourceFailed { error: SourceError::File(error), .. } => {
+                Input::HangUp(EndReason::Unplayable(error.to_string()))
+            }
+            media::Event::SourceEnded { end: SourceEnd::Over, .. } => Input::HangUp(EndReason::PlayedOut),
+            media::Event::SourceEnded { end: SourceEnd::Broken(error), .. } => {
+                Input::HangUp(EndReason::Unplayable(error.to_string()))
+            }
             media::Event::SourceFailed { error, .. } => Input::SourceFailed(error.to_string()),
             media::Event::AnswerReady { sdp, .. } => Input::AnswerReady(sdp),
             media::Event::OfferReady { sdp, .. } => Input::OfferReady(sdp),

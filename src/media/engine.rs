@@ -1,4 +1,4 @@
-//! The media actor: one task owns the hubs (by line) and the leases and peers (by call). It never waits for GStreamer or for a
+//! The media actor: one task owns the sources (by line) and the leases and peers (by call). It never waits for GStreamer or for a
 //! reader of events: what takes time has a task of its own.
 
 use std::collections::HashMap;
@@ -10,12 +10,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::certificate::Certificate;
-use super::hub::{Hub, Lease};
+use super::hub::Lease;
 use super::peer::incoming::Incoming;
 use super::peer::{self, Order, Peer, PeerSetup, Side};
 use super::recorder::{
     self, PictureError, RecordSettings, Recording, RecordingEnd, RecordingId, RecordingNews, SnapshotError,
 };
+use super::source::Source;
 use super::{
     CallId, Command, Event, IceSettings, LineName, PeerError, PluginError, Settings, SourceError, Teardown, plugins,
 };
@@ -74,10 +75,11 @@ pub fn start(settings: Settings) -> Result<(Media, mpsc::Receiver<Event>), Start
     let certificate = Arc::new(Certificate::make().map_err(|error| StartError::Certificate(error.to_string()))?);
     let (events, told) = mpsc::channel(EVENT_QUEUE);
     let (commands, taken) = mpsc::channel(COMMAND_QUEUE);
-    let hubs = settings.lines.into_iter().map(|line| (line.name.clone(), Hub::new(line, events.clone()))).collect();
+    let lines = settings.lines.into_iter();
+    let sources = lines.map(|line| (line.name.clone(), Source::of(line, events.clone()))).collect();
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let actor = Actor {
-        hubs,
+        sources,
         calls: HashMap::new(),
         recordings: HashMap::new(),
         snapshots: Arc::new(Semaphore::new(SNAPSHOTS)),
@@ -96,7 +98,7 @@ pub fn start(settings: Settings) -> Result<(Media, mpsc::Receiver<Event>), Start
 }
 
 struct Actor {
-    hubs: HashMap<LineName, Hub>,
+    sources: HashMap<LineName, Source>,
     calls: HashMap<CallId, Held>,
     recordings: HashMap<RecordingId, Recording>,
     snapshots: Arc<Semaphore>,
@@ -205,10 +207,10 @@ impl Actor {
         if self.calls.contains_key(&call) {
             return;
         }
-        let Some(hub) = self.hubs.get(line) else {
+        let Some(source) = self.sources.get(line) else {
             return self.tell(Event::SourceFailed { call, error: SourceError::NoSuchLine });
         };
-        let lease = Arc::new(hub.lease());
+        let lease = Arc::new(source.lease());
         let stop = CancellationToken::new();
         self.calls
             .insert(call, Held { lease: lease.clone(), incoming: Arc::default(), peer: None, stop: stop.clone() });
@@ -219,15 +221,26 @@ impl Actor {
                 () = stop.cancelled() => return,
                 opened = lease.streams() => opened,
             };
+            let end = lease.end();
             drop(lease);
+            let is_open = opened.is_ok();
             let event = match opened {
                 Ok(streams) => Event::SourceReady { call, streams },
                 Err(error) => Event::SourceFailed { call, error },
             };
             tokio::select! {
                 biased;
-                () = stop.cancelled() => {}
+                () = stop.cancelled() => return,
                 _ = events.send(event) => {}
+            }
+            if is_open {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => {}
+                    end = end => {
+                        let _ = events.send(Event::SourceEnded { call, end }).await;
+                    }
+                }
             }
         });
     }
@@ -245,8 +258,12 @@ impl Actor {
                 held.map(|held| (held.lease.clone(), Some(held.incoming.clone()))).ok_or(RecordingEnd::CallOver)
             }
             None => {
-                let hub = self.hubs.get(&settings.line).map(|hub| (Arc::new(hub.lease()), None));
-                hub.ok_or(RecordingEnd::Source(SourceError::NoSuchLine))
+                let source = self.sources.get(&settings.line).ok_or(RecordingEnd::Source(SourceError::NoSuchLine));
+                source.map(|source| {
+                    let lease = source.lease();
+                    lease.go();
+                    (Arc::new(lease), None)
+                })
             }
         };
         match lease {
@@ -262,7 +279,7 @@ impl Actor {
     }
 
     fn snapshot(&mut self, line: &LineName, mut reply: oneshot::Sender<Result<Vec<u8>, SnapshotError>>) {
-        let Some(hub) = self.hubs.get(line) else {
+        let Some(source) = self.sources.get(line) else {
             let _ = reply.send(Err(SourceError::NoSuchLine.into()));
             return;
         };
@@ -270,7 +287,8 @@ impl Actor {
             let _ = reply.send(Err(PictureError::Busy.into()));
             return;
         };
-        let lease = hub.lease();
+        let lease = source.lease();
+        lease.go();
         self.tasks.spawn(async move {
             let taken = tokio::select! {
                 biased;

@@ -13,9 +13,11 @@ mod peer;
 mod plugins;
 pub mod recorder;
 mod servers;
+mod source;
 pub mod tap;
 mod teardown;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::endpoint::{Endpoint, Streams};
@@ -158,6 +160,11 @@ pub enum Event {
         call: CallId,
         error: SourceError,
     },
+    /// After `SourceReady`: what the line plays is over, or cannot be played any further.
+    SourceEnded {
+        call: CallId,
+        end: SourceEnd,
+    },
     AnswerReady {
         call: CallId,
         sdp: String,
@@ -239,6 +246,7 @@ impl Event {
         match self {
             Self::SourceReady { call, .. }
             | Self::SourceFailed { call, .. }
+            | Self::SourceEnded { call, .. }
             | Self::AnswerReady { call, .. }
             | Self::OfferReady { call, .. }
             | Self::LateCandidate { call, .. }
@@ -323,8 +331,53 @@ pub enum SourceError {
     Closed,
     #[error("the camera's {0} cannot be read")]
     Unsupported(String),
+    #[error("{0}")]
+    File(FileError),
     #[error("GStreamer: {0}")]
     GStreamer(String),
+}
+
+/// How a source that has an end came to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceEnd {
+    /// All of it was played.
+    Over,
+    Broken(SourceError),
+}
+
+/// Why a file cannot be played.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {fault}", .file.display())]
+pub struct FileError {
+    pub file: PathBuf,
+    pub fault: FileFault,
+}
+
+/// What is wrong with a file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FileFault {
+    #[error("there is no such file")]
+    Missing,
+    #[error("it cannot be read: {0}")]
+    Unreadable(std::io::ErrorKind),
+    #[error("it is empty")]
+    Empty,
+    #[error("it is no file")]
+    NoFile,
+    #[error("it is neither audio nor video")]
+    NotMedia,
+    #[error("nothing in it can be played")]
+    NothingToPlay,
+    #[error("it is damaged or cut short")]
+    Damaged,
+    #[error("it does not show what it holds")]
+    Silent,
+    #[error("it is too short to be repeated")]
+    TooShort,
+    #[error("its streams are others than those of the files before it")]
+    Differs,
+    #[error("it cannot be decoded here: {0}")]
+    Unsupported(String),
 }
 
 /// Why a peer failed.

@@ -56,6 +56,22 @@ const OPTIONAL: &[(&[&str], &str, &str)] = &[
     (&["h265parse"], "gstreamer1.0-plugins-bad", "H.265 cannot be made H.264"),
     (&["vp8dec"], "gstreamer1.0-plugins-good", "VP8 cannot be made H.264"),
     (&["vp9dec"], "gstreamer1.0-plugins-good", "VP9 cannot be made H.264"),
+    (&["filesrc"], "libgstreamer1.0-0", "no file can be played"),
+    (&["parsebin"], "gstreamer1.0-plugins-base", "no file can be played"),
+    (&["decodebin"], "gstreamer1.0-plugins-base", "files whose sound is not Opus, PCMU or PCMA have none"),
+    (&["qtdemux"], "gstreamer1.0-plugins-good", "no mp4 or mov file can be played"),
+    (&["matroskademux"], "gstreamer1.0-plugins-good", "no mkv or webm file can be played"),
+    (&["oggdemux"], "gstreamer1.0-plugins-base", "no ogg file can be played"),
+    (&["wavparse"], "gstreamer1.0-plugins-good", "no wav file can be played"),
+    (&["tsdemux"], "gstreamer1.0-plugins-bad", "no ts file can be played"),
+    (&["vp9parse"], "gstreamer1.0-plugins-bad", "no file with VP9 can be played"),
+    (&["mpegaudioparse"], "gstreamer1.0-plugins-good", "no mp3 file can be played"),
+    (&["mpg123audiodec", "avdec_mp3"], "gstreamer1.0-plugins-good", "no mp3 file can be played"),
+    (&["flacdec"], "gstreamer1.0-plugins-good", "no flac file can be played"),
+    (&["vorbisdec"], "gstreamer1.0-plugins-base", "files with Vorbis have no sound"),
+    (&["videorate"], "gstreamer1.0-plugins-base", "files with B-frames cannot be played"),
+    (&["vp8enc"], "gstreamer1.0-plugins-good", "the last picture of a file with VP8 is not held"),
+    (&["vp9enc"], "gstreamer1.0-plugins-good", "the last picture of a file with VP9 is not held"),
 ];
 
 /// GStreamer is not as callgate needs it.

@@ -120,11 +120,13 @@ impl Frame {
 pub struct Reader {
     packets: Receiver<Packet>,
     next: [Option<u16>; 2],
+    /// Audio that came while a picture was waited for.
+    pub passed: Vec<Packet>,
 }
 
 impl Reader {
     pub fn new(packets: Receiver<Packet>) -> Reader {
-        Reader { packets, next: [None; 2] }
+        Reader { packets, next: [None; 2], passed: Vec::new() }
     }
 
     pub fn packet(&mut self) -> Packet {
@@ -153,6 +155,7 @@ impl Reader {
         loop {
             let packet = self.packet();
             if packet.track == Track::Audio {
+                self.passed.push(packet);
                 continue;
             }
             count += 1;

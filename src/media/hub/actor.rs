@@ -7,12 +7,13 @@ use gst::prelude::*;
 use tokio::sync::watch;
 
 use super::feed::Feed;
+use super::file::Player;
 use super::making::{Making, Wish};
 use super::pipeline::bring_down;
 use super::trouble::Trouble;
 use super::{Phase, Shared, pattern, rtsp};
 use crate::endpoint::{Endpoint, RtspTransport, Streams};
-use crate::media::{Event, SourceError, SourceState};
+use crate::media::{SourceEnd, SourceError, SourceState};
 
 /// How long a source may take from its opening to its first picture: a camera's wake-up and its longest wait for parameter sets.
 const OPEN_WITHIN: Duration = Duration::from_secs(12);
@@ -52,10 +53,18 @@ struct Actor<'a> {
     transport_refused: bool,
 }
 
+/// What an opening of the source runs on.
+enum Opened {
+    Pipeline(gst::Pipeline),
+    Player(Player),
+}
+
 /// How one opening of the source ended.
 enum Ended {
     /// Nobody wants it any more.
     Unwanted,
+    /// All that it has was played.
+    Over,
     Failed {
         trouble: Trouble,
         was_open: bool,
@@ -66,8 +75,7 @@ impl Actor<'_> {
     fn publish(&self, state: SourceState) {
         let changed = self.phase.send_if_modified(|phase| std::mem::replace(&mut phase.state, state.clone()) != state);
         if changed {
-            // A full channel loses the event, not the state: that can be asked for.
-            let _ = self.shared.events.try_send(Event::Line { line: self.shared.settings.name.clone(), state });
+            self.shared.sign.show(state);
         }
     }
 
@@ -91,6 +99,11 @@ impl Actor<'_> {
         loop {
             let (trouble, was_open) = match self.open_once() {
                 Ended::Unwanted => return,
+                Ended::Over => return self.leave(SourceEnd::Over),
+                // A camera comes back, the rest of a file does not.
+                Ended::Failed { trouble, was_open: true } if self.plays_file() => {
+                    return self.leave(SourceEnd::Broken(trouble.error));
+                }
                 Ended::Failed { trouble, was_open } => (trouble, was_open),
             };
             if trouble.transport_refused && !self.transport_refused {
@@ -114,6 +127,23 @@ impl Actor<'_> {
         }
     }
 
+    fn plays_file(&self) -> bool {
+        matches!(self.shared.settings.endpoint, Endpoint::File(_))
+    }
+
+    /// Comes to the source's end: whoever had it is told, and does not count any more.
+    fn leave(&self, end: SourceEnd) {
+        self.shared.desk.tell(|facts| {
+            facts.epoch += 1;
+            facts.leases = 0;
+            facts.unused_since = None;
+        });
+        self.phase.send_modify(|phase| {
+            phase.ends += 1;
+            phase.last_end = Some(end);
+        });
+    }
+
     /// False when nobody wants the source any more.
     fn wait_to_retry(&self, wait: Duration) -> bool {
         let until = Instant::now() + wait;
@@ -135,24 +165,30 @@ impl Actor<'_> {
         let generation = self.shared.desk.begin();
         self.shared.fan.begin(generation);
         let feed = Feed::new(Arc::downgrade(self.shared), generation);
-        let pipeline = match &self.shared.settings.endpoint {
+        let opened = match &self.shared.settings.endpoint {
             Endpoint::Rtsp { url, transport } => {
                 let transport = if self.transport_refused { RtspTransport::Udp } else { *transport };
-                rtsp::open(url, transport, &feed)
+                rtsp::open(url, transport, &feed).map(Opened::Pipeline)
             }
-            Endpoint::Test(pattern) => pattern::open(pattern, &feed),
+            Endpoint::Test(pattern) => pattern::open(pattern, &feed).map(Opened::Pipeline),
+            Endpoint::File(programme) => Player::start(programme, &feed).map(Opened::Player),
         };
-        let pipeline = match pipeline {
-            Ok(pipeline) => pipeline,
+        let opened = match opened {
+            Ok(opened) => opened,
             Err(error) => return Ended::Failed { trouble: error.into(), was_open: false },
         };
-        if pipeline.set_state(gst::State::Playing).is_err() {
+        if let Opened::Pipeline(pipeline) = &opened
+            && pipeline.set_state(gst::State::Playing).is_err()
+        {
             feed.trouble(SourceError::GStreamer("the source does not start".into()).into());
         }
         let ended = self.attend();
         // Whatever it still sends is of no opening that counts.
         self.shared.fan.begin(self.shared.desk.begin());
-        bring_down(pipeline);
+        match opened {
+            Opened::Pipeline(pipeline) => bring_down(pipeline),
+            Opened::Player(player) => player.stop(),
+        }
         ended
     }
 
@@ -176,6 +212,9 @@ impl Actor<'_> {
                     trouble.error = SourceError::Unreachable;
                 }
                 return Ended::Failed { trouble, was_open };
+            }
+            if facts.news.over {
+                return Ended::Over;
             }
             let unused_for = facts.unused_since.filter(|_| facts.leases == 0).map(|since| now - since);
             let idle = self.shared.settings.idle;

@@ -29,6 +29,12 @@ pub(super) struct Facts {
     pub(super) h264_takers: usize,
     /// One of them cannot go on without a keyframe.
     pub(super) keyframe_wanted: bool,
+    /// A tap has joined since the source was last opened.
+    pub(super) taken: bool,
+    /// Nobody is waited for with the first picture.
+    pub(super) goes: bool,
+    /// Which of the source's ends comes next: a lease from before an end counts no more.
+    pub(super) epoch: u64,
     /// All handles are gone.
     pub(super) closing: bool,
     generation: Generation,
@@ -49,6 +55,8 @@ pub(super) struct News {
     /// Something came of a stream that nobody can use.
     pub(super) unread: bool,
     pub(super) failure: Option<Trouble>,
+    /// The source has come to its end, as a file does.
+    pub(super) over: bool,
 }
 
 impl News {
@@ -121,6 +129,7 @@ impl Desk {
         let mut facts = self.lock();
         facts.generation += 1;
         facts.news = News::default();
+        facts.taken = false;
         facts.generation
     }
 

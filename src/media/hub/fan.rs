@@ -198,6 +198,11 @@ impl Fan {
         }
     }
 
+    /// Whether the source's audio is made Opus.
+    pub(super) fn transcodes(&self) -> bool {
+        self.lock().transcoder.is_some()
+    }
+
     pub(super) fn set_transcoder(&self, input: Option<gst_app::AppSrc>) {
         self.lock().transcoder = input;
     }

@@ -15,8 +15,8 @@ const MAX_UNIT: usize = 8 << 20;
 /// The hub as one opening of its source sees it: weak, and deaf to what comes after the next opening.
 #[derive(Clone)]
 pub(super) struct Feed {
-    shared: Weak<Shared>,
-    generation: Generation,
+    pub(super) shared: Weak<Shared>,
+    pub(super) generation: Generation,
 }
 
 impl Feed {
@@ -55,7 +55,7 @@ impl Feed {
         });
     }
 
-    fn news(&self, change: impl FnOnce(&mut super::desk::News)) {
+    pub(super) fn news(&self, change: impl FnOnce(&mut super::desk::News)) {
         if let Some(shared) = self.shared.upgrade() {
             shared.desk.news(self.generation, change);
         }

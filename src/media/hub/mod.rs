@@ -7,6 +7,7 @@ mod actor;
 mod desk;
 mod fan;
 mod feed;
+mod file;
 mod gop;
 pub(super) mod h264;
 mod listener;
@@ -16,6 +17,7 @@ mod pipeline;
 mod remake;
 mod remaking;
 mod rtsp;
+mod signs;
 pub(super) mod sps;
 mod tap;
 mod transcode;
@@ -29,18 +31,19 @@ use std::time::Instant;
 use tokio::sync::{mpsc, watch};
 
 use super::tap::{PacketSink, TapSettings, TapStats};
-use super::{Event, LineSettings, SourceError, SourceState};
+use super::{Event, LineSettings, SourceEnd, SourceError, SourceState};
 use crate::endpoint::Streams;
 use crate::sdp::{AudioPlan, VideoPlan};
 use desk::Desk;
 use fan::Fan;
 pub(super) use listener::Listener;
+pub(super) use signs::Signs;
 use tap::Queue;
 
 /// What the hub's thread, its handles and its taps have in common.
 struct Shared {
     settings: LineSettings,
-    events: mpsc::Sender<Event>,
+    sign: signs::Sign,
     desk: Desk,
     fan: Fan,
 }
@@ -51,6 +54,9 @@ struct Phase {
     state: SourceState,
     /// Openings that have come to an end: open or failed.
     attempts: u64,
+    /// How often the source came to its end, and how the last time.
+    ends: u64,
+    last_end: Option<SourceEnd>,
 }
 
 /// A line's source. Dropping the last handle, lease and tap closes it.
@@ -74,8 +80,15 @@ impl Hub {
     /// A hub for a line; it opens nothing before the first lease, unless the line is kept warm. [`super::init`] comes first.
     /// Its state goes to `events` as [`Event::Line`]; when that channel is full it is lost there, not in [`Hub::state`].
     pub fn new(settings: LineSettings, events: mpsc::Sender<Event>) -> Hub {
-        let shared = Arc::new(Shared { settings, events, desk: Desk::default(), fan: Fan::default() });
-        let (publish, phase) = watch::channel(Phase { state: SourceState::Idle, attempts: 0 });
+        let signs = Signs::new(settings.name.clone(), events);
+        Hub::beside(settings, &signs)
+    }
+
+    /// One of several hubs of a line, which has these signs for all of them.
+    pub(super) fn beside(settings: LineSettings, signs: &Arc<Signs>) -> Hub {
+        let shared = Arc::new(Shared { settings, sign: signs.add(), desk: Desk::default(), fan: Fan::default() });
+        let phase = Phase { state: SourceState::Idle, attempts: 0, ends: 0, last_end: None };
+        let (publish, phase) = watch::channel(phase);
         let thread = shared.clone();
         let spawned = std::thread::Builder::new().name("hub".into()).spawn(move || actor::run(&thread, publish));
         if let Err(error) = spawned {
@@ -88,12 +101,13 @@ impl Hub {
     /// Wants the source open. A source that is away is tried again at once.
     pub fn lease(&self) -> Lease {
         let attempts = self.handle.phase.borrow().attempts;
-        self.handle.shared.desk.tell(|facts| {
+        let epoch = self.handle.shared.desk.tell(|facts| {
             facts.leases += 1;
             facts.unused_since = None;
             facts.hurry = true;
+            facts.epoch
         });
-        Lease { handle: self.handle.clone(), attempts }
+        Lease { handle: self.handle.clone(), attempts, epoch }
     }
 
     /// What the source is doing.
@@ -107,11 +121,17 @@ pub struct Lease {
     handle: Arc<Handle>,
     /// Openings that had ended when the lease was taken.
     attempts: u64,
+    /// Ends that the source had come to.
+    epoch: u64,
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         self.handle.shared.desk.tell(|facts| {
+            // Since the source's end nobody counts whom it left.
+            if facts.epoch != self.epoch {
+                return;
+            }
             facts.leases = facts.leases.saturating_sub(1);
             if facts.leases == 0 {
                 facts.unused_since = Some(Instant::now());
@@ -148,18 +168,42 @@ impl Lease {
         }
     }
 
+    /// Waits for the end of what the source plays; of a source that has none, for ever. Holds nothing open.
+    pub fn end(&self) -> impl Future<Output = SourceEnd> + Send + use<> {
+        let (mut phase, epoch) = (self.handle.phase.clone(), self.epoch);
+        async move {
+            loop {
+                {
+                    let phase = phase.borrow_and_update();
+                    if phase.ends > epoch
+                        && let Some(end) = &phase.last_end
+                    {
+                        return end.clone();
+                    }
+                }
+                if phase.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        }
+    }
+
+    /// Lets a file begin that waits for its caller: there is none.
+    pub(super) fn go(&self) {
+        self.handle.shared.desk.tell(|facts| facts.goes = true);
+    }
+
     /// Joins now: with the pictures since the last keyframe, compressed in time, then live. Without cached pictures video starts
     /// with the next keyframe. The tap outlives reopenings of the source.
     pub fn tap(&self, settings: TapSettings, sink: Box<dyn PacketSink>) -> Tap {
         let opus = matches!(settings.audio, Some((_, AudioPlan::ToOpus)));
         let h264 = matches!(settings.video, Some((_, VideoPlan::ToH264)));
-        if opus || h264 {
-            self.handle.shared.desk.tell(|facts| {
-                facts.opus_takers += usize::from(opus);
-                facts.h264_takers += usize::from(h264);
-            });
-        }
         let queue = self.handle.shared.fan.join(settings);
+        self.handle.shared.desk.tell(|facts| {
+            facts.opus_takers += usize::from(opus);
+            facts.h264_takers += usize::from(h264);
+            facts.taken = true;
+        });
         if let Err(error) = tap::start(queue.clone(), sink) {
             tracing::error!(line = %self.handle.shared.settings.name, %error, "no thread for a tap");
             self.handle.shared.fan.leave(&queue);
