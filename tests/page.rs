@@ -18,7 +18,7 @@ use callgate::gateway::view::{
     AccessView, CallView, LineState, LineView, MilestonesView, RelayView, RungView, StatsView,
 };
 use callgate::gateway::{DeleteError, RecordError, RecordingFile, Ring, RingError};
-use callgate::media::LineName;
+use callgate::media::{LineName, SnapshotError, SourceError};
 use callgate::protocol::Dialect;
 use callgate::recording::RecordingId;
 use callgate::store::{KeptRecording, RecordingFilter, StoreError};
@@ -127,6 +127,10 @@ impl Gateway for Office {
 
     async fn stop_recording(&self, _: LineName) -> Result<RecordingId, RecordError> {
         Err(RecordError::NotRecorded)
+    }
+
+    async fn snapshot(&self, _: LineName) -> Result<Vec<u8>, SnapshotError> {
+        Err(SourceError::NoSuchLine.into())
     }
 }
 

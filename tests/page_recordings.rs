@@ -69,6 +69,8 @@ async fn plays_with_seeking(page: &Browser) {
     let badges = page
         .js("[...document.querySelectorAll('#recordings li')].map((item) => item.querySelector('.badge') !== null)");
     assert_eq!(badges.await, json!([true, false]), "the newest first, and it is in progress");
+    page.wait_for_js("[...document.querySelectorAll('#recordings img')].some((poster) => poster.complete && poster.naturalWidth > 0)")
+        .await;
     page.screenshot(&screenshots().join("recordings.png")).await;
 
     page.click("#recordings li:last-child button").await;
@@ -90,7 +92,7 @@ async fn plays_with_seeking(page: &Browser) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_page_lists_recordings_and_plays_them_with_seeking() {
+async fn the_page_lists_recordings_with_posters_and_plays_them_with_seeking() {
     let relay = TestRelay::start(Behaviour::Honest).await;
     let gate = Gate::run_tables(&relay.url(), TABLES, 1);
     let _live = recorded(&gate).await;

@@ -133,7 +133,7 @@ async fn a_call_is_recorded_from_its_first_second_and_can_be_found_streamed_veri
         assert_eq!(done[name], value, "{name}");
     }
     let tracks = done["tracks"].as_array().unwrap();
-    assert!(tracks.contains(&json!({ "side": "line", "kind": "video", "codec": "H.264" })), "{tracks:?}");
+    assert!(tracks.contains(&json!({ "side": "line", "kind": "video", "codec": "H264" })), "{tracks:?}");
     assert!(done["started"].as_str().unwrap() < done["ended"].as_str().unwrap());
     for name in ["end", "bytes", "sha256", "started", "ended", "tracks"] {
         assert_eq!(sidecar(&gate, &done)[name], done[name], "{name}");
@@ -169,6 +169,20 @@ async fn a_call_is_recorded_from_its_first_second_and_can_be_found_streamed_veri
     let beyond = ask(&gate, "GET", path, &[("Range", "bytes=999999999-")], "").await;
     assert_eq!(beyond.status, 416);
 
+    // and its poster is a picture of it
+    let poster = ask(&gate, "GET", done["poster"].as_str().unwrap(), &[], "").await;
+    assert_eq!((poster.status, poster.header("content-type")), (200, Some("image/jpeg")));
+    assert!(poster.body.starts_with(&[0xff, 0xd8]) && poster.body.ends_with(&[0xff, 0xd9]));
+
+    // and it is exported to a file that plays while it is loaded
+    let exported = gate.folder().join("x.mp4");
+    let export = ["recordings", "export", &id, "--out", exported.to_str().unwrap(), "--from", "0s", "--to", "1s"];
+    let output = gate.command(&export);
+    assert!(output.status.success(), "{output:?}");
+    let mp4 = std::fs::read(&exported).unwrap();
+    let at = |name: &[u8]| mp4.windows(4).position(|bytes| bytes == name).unwrap();
+    assert!(at(b"moov") < at(b"mdat"));
+
     // and the command line says the same
     let (_, shown) = cli(&gate, &["show", &id]);
     assert_eq!((&shown["sha256"], &shown["file"]), (&done["sha256"], &done["file"]));
@@ -192,6 +206,18 @@ async fn a_call_is_recorded_from_its_first_second_and_can_be_found_streamed_veri
     assert_eq!(ask(&gate, "GET", path, &[], "").await.status, 404);
     assert_eq!(ask(&gate, "DELETE", &format!("/api/recordings/{id}"), &[], "").await.status, 404);
     assert!(!gate.command(&["recordings", "show", &id]).status.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_shows_what_it_sees_to_whoever_asks_also_when_nobody_calls() {
+    let relay = TestRelay::start(Behaviour::Honest).await;
+    let gate = run(&relay, "").await;
+
+    let snapshot = ask(&gate, "GET", "/api/lines/door/snapshot.jpg", &[], "").await;
+
+    assert_eq!((snapshot.status, snapshot.header("content-type")), (200, Some("image/jpeg")));
+    assert!(snapshot.body.starts_with(&[0xff, 0xd8]));
+    assert_eq!(ask(&gate, "GET", "/api/lines/none/snapshot.jpg", &[], "").await.status, 404);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,7 +12,7 @@ use super::{Exit, Failure, Outcome};
 use crate::config::{self, Config};
 use crate::gateway::view::{CallView, LineView, RelayView, RungView};
 use crate::gateway::{self, DeleteError, Gateway, RecordError, RecordingFile, Ring, RingError};
-use crate::media::{CallId, IceSettings, LineName};
+use crate::media::{CallId, IceSettings, LineName, SnapshotError};
 use crate::recording::RecordingId;
 use crate::sdp::IceServer;
 use crate::signaling::{Embedded, EmbeddedError};
@@ -223,5 +223,9 @@ impl web::Gateway for Gateway {
 
     async fn stop_recording(&self, line: LineName) -> Result<RecordingId, RecordError> {
         Gateway::stop_recording(self, line).await
+    }
+
+    async fn snapshot(&self, line: LineName) -> Result<Vec<u8>, SnapshotError> {
+        Gateway::snapshot(self, line).await
     }
 }

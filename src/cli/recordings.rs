@@ -1,6 +1,6 @@
 //! `callgate recordings`: what was recorded, also while the daemon runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -10,6 +10,8 @@ use super::text::{say, table, utc};
 use super::{Exit, Failure, Outcome};
 use crate::config::{self, Config, Problem};
 use crate::gateway::RecordingFolder;
+use crate::media;
+use crate::media::recorder::{self, ExportError};
 use crate::recording::{End, RecordingId, Side, Sidecar, rfc3339};
 use crate::store::{self, KeptRecording, RecordingFilter, RecordingIndex};
 
@@ -50,6 +52,20 @@ pub enum RecordingsCommand {
         #[arg(value_name = "ID")]
         id: String,
     },
+    /// Writes a recording to a plain MP4 file, which plays everywhere
+    Export {
+        #[arg(value_name = "ID")]
+        id: String,
+        /// The file; one that is there is replaced
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// From here on, since its beginning, such as 90s or 5m: from the keyframe before
+        #[arg(long, value_name = "TIME")]
+        from: Option<String>,
+        /// Up to here, since its beginning
+        #[arg(long, value_name = "TIME")]
+        to: Option<String>,
+    },
     /// Compares recordings with their sidecars: size and SHA-256. All of them when none is named
     Verify {
         #[arg(value_name = "ID")]
@@ -83,6 +99,9 @@ pub(super) fn recordings(args: &RecordingsArgs) -> Outcome {
             list(&shelf, &filter, *limit, args.json)
         }
         RecordingsCommand::Show { id } => show(&shelf, id, args.json),
+        RecordingsCommand::Export { id, out, from, to } => {
+            export(&shelf, id, out, [("--from", from), ("--to", to)], args.json)
+        }
         RecordingsCommand::Verify { ids } => verify(&shelf, ids, args.json),
         RecordingsCommand::Delete { ids } => delete(&shelf, ids),
     }
@@ -150,7 +169,7 @@ fn row(recording: &KeptRecording) -> [String; 8] {
     ]
 }
 
-/// `H.264, PCMU`; what the caller sent behind a `<`.
+/// `H264, PCMU`; what the caller sent behind a `<`.
 fn tracks(sidecar: &Sidecar) -> String {
     let shown = sidecar.tracks.iter().map(|track| match track.side {
         Side::Line => track.codec.clone(),
@@ -183,6 +202,35 @@ fn show(shelf: &Shelf, id: &str, json: bool) -> Outcome {
         ["file".to_owned(), shelf.folder.path(&found.file).display().to_string()],
     ];
     say(table(["WHAT", "IS"], &rows));
+    Ok(Exit::Success)
+}
+
+fn export(shelf: &Shelf, id: &str, out: &Path, clip: [(&str, &Option<String>); 2], json: bool) -> Outcome {
+    let read = |(option, text): (&str, &Option<String>)| {
+        let wrong = |problem| Failure::words(Exit::Usage, format_args!("{option}: {problem}"));
+        text.as_deref().map(config::parse_offset).transpose().map_err(wrong)
+    };
+    let [from, to] = clip.map(read);
+    let (from, to) = (from?.unwrap_or_default(), to?);
+    if to.is_some_and(|to| to <= from) {
+        return Err(Failure::words(Exit::Usage, "--to: must be later than --from"));
+    }
+    let found = shelf.find(id)?;
+    // Pictures are passed on; G.711 becomes Opus, for which GStreamer is there.
+    media::init().map_err(|error| Failure::new(Exit::Unavailable, error))?;
+    recorder::export(&shelf.folder.path(&found.file), from, to, out).map_err(|error| {
+        let exit = match error {
+            ExportError::Read(_) | ExportError::Empty => Exit::NoInput,
+            ExportError::Write(_) => Exit::CannotCreate,
+            ExportError::Encoder => Exit::Software,
+        };
+        Failure::new(exit, error)
+    })?;
+    if json {
+        say(serde_json::json!({ "id": found.sidecar.id, "out": out }));
+    } else {
+        say(format_args!("recording {} is in {}", found.sidecar.id, out.display()));
+    }
     Ok(Exit::Success)
 }
 

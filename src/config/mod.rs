@@ -26,8 +26,8 @@ pub use passphrase::PassphraseSource;
 pub use problem::{ConfigError, ConfigErrors, ConfigWarning, Doubt, Place, Problem};
 pub use recording::{DEFAULT_FLOOR, DEFAULT_SEGMENT, Recording};
 pub use scalar::{
-    parse_length, parse_lifetime, parse_line_name, parse_moment, parse_public_key, parse_relay, parse_ring_time,
-    parse_since,
+    parse_length, parse_lifetime, parse_line_name, parse_moment, parse_offset, parse_public_key, parse_relay,
+    parse_ring_time, parse_since,
 };
 pub use schema::{Key, Section, Since, sections};
 pub use secret::{Secret, read_secret_file, read_token_file};

@@ -74,6 +74,14 @@ pub fn parse_ring_time(text: &str) -> Result<Duration, Problem> {
     in_units(text, &[("s", 1000), ("m", 60_000)]).filter(good).ok_or(Problem::RingTime)
 }
 
+/// How far into a recording, such as `90s` or `0s`.
+///
+/// # Errors
+/// [`Problem::Duration`].
+pub fn parse_offset(text: &str) -> Result<Duration, Problem> {
+    duration(text)
+}
+
 /// How long a recording without a call may be, such as `10m`.
 ///
 /// # Errors
@@ -108,7 +116,7 @@ pub(super) fn record(text: &str) -> Result<Record, Problem> {
 pub(super) fn format(text: &str) -> Result<Format, Problem> {
     match text {
         "mkv" => Ok(Format::Mkv),
-        "mp4" => Err(Problem::NotInThisVersion),
+        "mp4" => Ok(Format::Mp4),
         _ => Err(Problem::Choice("\"mkv\", \"mp4\"")),
     }
 }

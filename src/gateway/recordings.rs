@@ -203,20 +203,38 @@ impl Shelf {
         let (shelf, file) = (self.clone(), kept.file.clone());
         let made = blocking(move || {
             let digest = shelf.folder.digest(&file);
-            (digest, shelf.folder.disk_bytes(&file))
+            let poster = kept.poster || shelf.make_poster(&file);
+            (digest, poster, shelf.folder.disk_bytes(&file))
         });
         match made.await {
-            Ok((Ok((bytes, sha256)), disk_bytes)) => {
+            Ok((Ok((bytes, sha256)), poster, disk_bytes)) => {
+                kept.poster = poster;
                 kept.sidecar.bytes = bytes;
                 kept.sidecar.sha256 = Some(sha256);
                 kept.disk_bytes = disk_bytes;
                 self.keep(&kept).await;
                 self.facts.record(&Fact::RecordingComplete { recording: kept.sidecar.id, bytes });
             }
-            Ok((Err(error), _)) | Err(error) => {
+            Ok((Err(error), ..)) | Err(error) => {
                 self.facts.record(&Fact::RecordingNotNoted { recording: kept.sidecar.id, error: &error });
             }
         }
+    }
+
+    /// Whether there is one now. Blocks.
+    fn make_poster(&self, file: &str) -> bool {
+        let written = match media::recorder::poster(&self.folder.path(file)) {
+            Ok(jpeg) => self.folder.write_poster(file, &jpeg),
+            // Sound alone has none.
+            Err(error) => {
+                tracing::debug!(file, %error, "no poster");
+                return false;
+            }
+        };
+        if let Err(error) = &written {
+            tracing::warn!(file, %error, "a poster cannot be written");
+        }
+        written.is_ok()
     }
 
     /// Deletes a recording's files, and takes it out of the index.
@@ -536,7 +554,8 @@ fn sides(record: Record) -> Sides {
 
 fn container(format: Format) -> Container {
     match format {
-        Format::Mkv | Format::Mp4 => Container::Matroska,
+        Format::Mkv => Container::Matroska,
+        Format::Mp4 => Container::Mp4,
     }
 }
 

@@ -55,6 +55,7 @@ pub(super) fn routes<G: Gateway>(gateway: G) -> Router {
         .route("/api/lines", get(lines::<G>))
         .route("/api/lines/{name}/ring", post(ring::ring::<G>))
         .route("/api/lines/{name}/record", post(recordings::record::<G>))
+        .route("/api/lines/{name}/snapshot.jpg", get(recordings::snapshot::<G>))
         .route("/api/recordings", get(recordings::list::<G>))
         .route("/api/recordings/{id}", get(recordings::one::<G>).delete(recordings::delete::<G>))
         .route("/api/recordings/{id}/media", get(recordings::media::<G>))

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::gateway::view::{CallView, LineView, RelayView, RungView};
 use crate::gateway::{DeleteError, RecordError, RecordingFile, Ring, RingError};
-use crate::media::LineName;
+use crate::media::{LineName, SnapshotError};
 use crate::recording::RecordingId;
 use crate::store::{KeptRecording, RecordingFilter, StoreError};
 
@@ -73,6 +73,8 @@ pub trait Gateway: Clone + Send + Sync + 'static {
         longest: Duration,
     ) -> impl Future<Output = Result<RecordingId, RecordError>> + Send;
     fn stop_recording(&self, line: LineName) -> impl Future<Output = Result<RecordingId, RecordError>> + Send;
+    /// A JPEG of what a line shows now.
+    fn snapshot(&self, line: LineName) -> impl Future<Output = Result<Vec<u8>, SnapshotError>> + Send;
 }
 
 /// Why there is no server.

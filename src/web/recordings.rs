@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,8 @@ use super::api::trouble;
 use super::ticket::Tickets;
 use crate::config::{parse_length, parse_moment, parse_public_key, parse_since};
 use crate::gateway::{DeleteError, RecordError, RecordingFile};
-use crate::media::LineName;
+use crate::media::recorder::PictureError;
+use crate::media::{LineName, SnapshotError, SourceError};
 use crate::recording::{End, RecordingId};
 use crate::store::{KeptRecording, RecordingFilter};
 
@@ -199,6 +201,23 @@ pub(super) async fn record<G: Gateway>(State(gateway): State<G>, Path(name): Pat
                 RecordError::RecordedAlready | RecordError::NotRecorded => StatusCode::CONFLICT,
                 RecordError::Disk(_) => StatusCode::INSUFFICIENT_STORAGE,
                 RecordError::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            trouble(status, error.to_string())
+        }
+    }
+}
+
+/// What a line shows now.
+pub(super) async fn snapshot<G: Gateway>(State(gateway): State<G>, Path(name): Path<String>) -> Response {
+    match gateway.snapshot(LineName(name)).await {
+        Ok(jpeg) => ([(CONTENT_TYPE, "image/jpeg")], jpeg).into_response(),
+        Err(error) => {
+            let status = match error {
+                SnapshotError::Source(SourceError::NoSuchLine) => StatusCode::NOT_FOUND,
+                SnapshotError::Source(_) => StatusCode::BAD_GATEWAY,
+                SnapshotError::Picture(PictureError::None) => StatusCode::NOT_FOUND,
+                SnapshotError::Picture(PictureError::Busy) => StatusCode::TOO_MANY_REQUESTS,
+                SnapshotError::Picture(_) => StatusCode::INTERNAL_SERVER_ERROR,
             };
             trouble(status, error.to_string())
         }

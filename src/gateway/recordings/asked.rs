@@ -9,7 +9,7 @@ use super::folder::NoPlace;
 use super::{Shelf, Told, Wanted, blocking};
 use crate::gateway::Gateway;
 use crate::gateway::fact::Fact;
-use crate::media::LineName;
+use crate::media::{Command, LineName, SnapshotError, SourceError};
 use crate::recording::{Record, RecordingId, poster_of};
 use crate::store::{KeptRecording, RecordingFilter, StoreError};
 
@@ -126,6 +126,17 @@ impl Gateway {
         }
         let (done, answer) = oneshot::channel();
         self.ask(Told::Stop(line, done), answer).await
+    }
+
+    /// A JPEG of what a line shows now; its source is opened if it is not.
+    ///
+    /// # Errors
+    /// [`SnapshotError`].
+    pub async fn snapshot(&self, line: LineName) -> Result<Vec<u8>, SnapshotError> {
+        let (reply, answer) = oneshot::channel();
+        self.recordings.shelf.media.send(Command::Snapshot { line, reply }).await;
+        // Media that has shut down has no lines any more.
+        answer.await.unwrap_or(Err(SnapshotError::Source(SourceError::NoSuchLine)))
     }
 
     async fn ask(

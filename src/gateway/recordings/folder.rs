@@ -96,6 +96,10 @@ impl Folder {
         self.write(&sidecar_of(file), &text)
     }
 
+    pub(super) fn write_poster(&self, file: &str, jpeg: &[u8]) -> io::Result<()> {
+        self.write(&poster_of(file), jpeg)
+    }
+
     fn write(&self, file: &str, content: &[u8]) -> io::Result<()> {
         let (path, unfinished) = (self.path(file), self.path(&format!("{file}{UNFINISHED}")));
         let written = (|| {
