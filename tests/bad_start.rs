@@ -80,7 +80,8 @@ fn each_mistake_in_the_file_is_one_line_with_its_place() {
 
     let cases = [
         (with("allow", "alow"), "9: line \"door\": alow: unknown key; did you mean `allow`?"),
-        (more("record = \"r\"\n"), "10: line \"door\": record: is not in this version of callgate"),
+        (more("talk = \"camera\"\n"), "10: line \"door\": talk: is not in this version of callgate"),
+        (more("record = \"r\"\n"), "10: line \"door\": record: must be one of \"off\", \"caller\", \"line\", \"both\""),
         (with("\"*\"", "\"npub1qqqqqq\""), "9: line \"door\": allow[0]: must be an npub (npub1...) or 64 hex digits"),
         (
             with("\"*\"", &format!("\"{secret}\"")),
