@@ -23,6 +23,8 @@ const FPS: u32 = 25;
 const GOP: Duration = Duration::from_secs(10);
 /// From one join to the next: the golden section of the group of pictures, so that the joins are spread over it evenly.
 const BETWEEN_JOINS: Duration = Duration::from_millis(3820);
+/// Calls at once that are recorded, and as many that are not.
+const RECORDED: usize = 10;
 /// How long a join is watched after its answer; its lag is taken in the second half.
 const WATCHED: Duration = Duration::from_secs(2);
 /// A picture that comes less than this after the other caller has it is at the live edge: half of its duration.
@@ -57,7 +59,7 @@ async fn main() -> anyhow::Result<()> {
 
 async fn measure(arguments: &Arguments, folder: &Path) -> anyhow::Result<()> {
     let (_camera, url) = camera(folder)?;
-    let (gateway, line) = callgate(folder, &url)?;
+    let (gateway, [line, recorded, unrecorded]) = callgate(folder, &url)?;
     let time = Duration::from_secs(arguments.seconds);
 
     eprintln!("nobody calls: the group of pictures fills ...");
@@ -94,6 +96,9 @@ async fn measure(arguments: &Arguments, folder: &Path) -> anyhow::Result<()> {
         loads.push(Load { callers: count, whole, used });
     }
     futures::future::try_join_all(all.into_iter().map(Caller::hang_up)).await?;
+    eprintln!("{RECORDED} calls, and as many that are recorded ...");
+    let unrecorded = cost(&gateway, &unrecorded, time).await?;
+    let recorded = cost(&gateway, &recorded, time).await?;
     gateway.terminate()?;
 
     let answers = answers(folder)?;
@@ -106,7 +111,25 @@ async fn measure(arguments: &Arguments, folder: &Path) -> anyhow::Result<()> {
     );
     print_times(&answers, &joins);
     print_loads(&loads);
+    let each = (recorded - unrecorded) / RECORDED as f64;
+    println!(
+        "\nRecording what the line shows in {RECORDED} calls at once adds {each:.2} % of a core to each (target: less than 0.5 %)."
+    );
     Ok(())
+}
+
+/// What callers of a line use of a core, in %.
+async fn cost(gateway: &Process, line: &Line, time: Duration) -> anyhow::Result<f64> {
+    let mut callers = Vec::new();
+    for _ in 0..RECORDED {
+        let mut caller = Caller::dial(line, false).await?;
+        caller.shown().await?;
+        callers.push(caller);
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let used = usage(gateway.pid(), time).await?;
+    futures::future::try_join_all(callers.into_iter().map(Caller::hang_up)).await?;
+    Ok(used.cpu)
 }
 
 fn camera(folder: &Path) -> anyhow::Result<(Process, String)> {
@@ -120,7 +143,8 @@ fn camera(folder: &Path) -> anyhow::Result<(Process, String)> {
     Ok((camera, url))
 }
 
-fn callgate(folder: &Path, camera: &str) -> anyhow::Result<(Process, Line)> {
+/// callgate with the line that is measured, and two to compare: one that is recorded and one that is not.
+fn callgate(folder: &Path, camera: &str) -> anyhow::Result<(Process, [Line; 3])> {
     // Free a moment ago: nothing else here takes ports meanwhile.
     let relay = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let configuration = folder.join("callgate.toml");
@@ -128,15 +152,22 @@ fn callgate(folder: &Path, camera: &str) -> anyhow::Result<(Process, Line)> {
         &configuration,
         format!(
             "data_dir = \"data\"\nlimits = {{ calls = 64 }}\naccess = {{ allow = [\"*\"] }}\nice = {{ bind = [\"127.0.0.1\"] }}\n\
-             nostr = {{ embedded_relay = \"{relay}\" }}\n[[line]]\nname = \"bench\"\nplay = \"{camera}\"\nkeep_warm = true\n"
+             nostr = {{ embedded_relay = \"{relay}\" }}\n[[line]]\nname = \"bench\"\nplay = \"{camera}\"\nkeep_warm = true\n\
+             [[line]]\nname = \"recorded\"\nplay = \"{camera}\"\nrecord = \"line\"\n\
+             [[line]]\nname = \"unrecorded\"\nplay = \"{camera}\"\n"
         ),
     )?;
     let program = processes::built()?.join("callgate");
     let configuration = configuration.to_str().context("a path in UTF-8")?;
     let mut gateway = Process::start(&program, &["run", "-c", configuration], &folder.join("callgate.log"))?;
-    let ready = gateway.line()?;
-    let npub = ready.split_whitespace().find(|word| word.starts_with("npub1")).context("callgate names its line")?;
-    Ok((gateway, Line { key: PublicKey::parse(npub)?, relay: RelayUrl::parse(&format!("ws://{relay}"))? }))
+    let mut line = || -> anyhow::Result<Line> {
+        let ready = gateway.line()?;
+        let npub =
+            ready.split_whitespace().find(|word| word.starts_with("npub1")).context("callgate names its line")?;
+        Ok(Line { key: PublicKey::parse(npub)?, relay: RelayUrl::parse(&format!("ws://{relay}"))? })
+    };
+    let lines = [line()?, line()?, line()?];
+    Ok((gateway, lines))
 }
 
 /// One caller who joined, in milliseconds from its answer.
@@ -218,10 +249,10 @@ fn whole(before: &[(u64, u64)], after: &[(u64, u64)], time: Duration) -> usize {
     gained.filter(|(pictures, lost)| *lost == 0 && *pictures >= least).count()
 }
 
-/// From an offer that was read to its answer being made, in the order of the calls, as callgate logged it.
+/// From an offer that was read to its answer being made, in the order of the measured line's calls, as callgate logged it.
 fn answers(folder: &Path) -> anyhow::Result<Vec<f64>> {
     let log = CallLog::open(&folder.join("data"))?.context("a call log")?;
-    let mut calls = log.calls(&CallFilter::default(), 1000)?;
+    let mut calls = log.calls(&CallFilter { line: Some("bench".to_owned()), ..CallFilter::default() }, 1000)?;
     calls.sort_by_key(|call| call.offered_ms);
     calls
         .iter()
