@@ -70,7 +70,8 @@ impl Gate {
     async fn hang_up(&self, caller: Caller) {
         caller.end().await;
         for ended in self.daemon.logged_times(self.calls, |record| field(record, "message") == "call ended") {
-            assert_eq!(field(&ended, "reason"), "caller_left");
+            // The caller's goodbye is one datagram, which may be lost.
+            assert!(matches!(field(&ended, "reason"), "caller_left" | "caller_gone"), "{ended}");
         }
     }
 

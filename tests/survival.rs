@@ -203,24 +203,3 @@ async fn two_lines_with_two_cameras_do_not_mix() {
     let [front, back] = copies.map(|copy| sent(&copy));
     assert!(front.iter().all(|picture| !back.contains(picture)), "two cameras never send the same picture");
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn h265_is_refused_with_its_name_and_heard_where_there_is_sound() {
-    let h265 = ["--codec", "h265", "--width", "320", "--height", "180", "--fps", "10"];
-    let (mute, speaking) = (Camera::start(&[&h265[..], &["--audio", "none"]].concat()), Camera::start(&h265));
-    let relay = TestRelay::start(Behaviour::Honest).await;
-    let gate = Gate::run(&relay.url(), &[("mute", &mute.url), ("speaking", &speaking.url)], "");
-
-    let mut watcher = Watcher::call(&gate, 0).await;
-    let DialEnd::Refused { detail: Some(detail) } = watcher.end().await else { panic!("not refused in words") };
-    assert_eq!(detail, "the line sends H265 video, which is not carried yet");
-    assert_eq!(field(&gate.ended(&watcher.session), "reason"), "no_common_codec");
-
-    let film = tempfile::NamedTempFile::new().unwrap();
-    let call = gate.call(1, &["--seconds", "3", "--record", film.path().to_str().unwrap()]);
-    told(&call, "first_audio");
-    let (status, written) = call.exit();
-    assert_eq!(status.code(), Some(0), "{written}");
-    assert!(!written.contains("first_frame"), "{written}");
-    assert!(std::fs::metadata(film.path()).unwrap().len() > 8_000, "a second of PCMU and more was recorded");
-}

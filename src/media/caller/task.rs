@@ -246,6 +246,7 @@ impl Calling {
         match path.look(&self.negotiation.connection) {
             Some(Turn::Lost) => drop(self.events.send(CallerEvent::PathLost).await),
             Some(Turn::Found) => drop(self.events.send(CallerEvent::PathFound).await),
+            Some(Turn::Left) => return Err(PeerError::ClosedByCaller),
             Some(Turn::Gone) => return Err(PeerError::ConsentLost),
             None => {}
         }

@@ -1,7 +1,7 @@
 //! A `webrtcbin` in a pipeline of its own: ICE, DTLS and what they report. Used by the answering and by the offering side.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use gst::glib;
@@ -46,7 +46,8 @@ pub(in crate::media) enum Ice {
     Failed,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// How far DTLS is. It only moves forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(in crate::media) enum Dtls {
     #[default]
     Pending,
@@ -94,16 +95,29 @@ pub(in crate::media) struct Arrivals {
     packets: AtomicU64,
     /// Milliseconds after `began`.
     last: AtomicU64,
+    /// The last of them was a protected alert.
+    alert: AtomicBool,
 }
 
 impl Arrivals {
     fn new() -> Self {
-        Self { began: Instant::now(), packets: AtomicU64::new(0), last: AtomicU64::new(0) }
+        Self {
+            began: Instant::now(),
+            packets: AtomicU64::new(0),
+            last: AtomicU64::new(0),
+            alert: AtomicBool::new(false),
+        }
     }
 
-    fn note(&self) {
+    fn note(&self, alert: bool) {
+        self.alert.store(alert, Ordering::Relaxed);
         self.packets.fetch_add(1, Ordering::Relaxed);
         self.last.store(self.began.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Whether what came last seems to be a goodbye. Anybody may have sent it: only silence after it says more.
+    pub(in crate::media) fn end_with_alert(&self) -> bool {
+        self.alert.load(Ordering::Relaxed)
     }
 
     pub(in crate::media) fn packets(&self) -> u64 {
@@ -275,14 +289,21 @@ impl Connection {
     fn watch_transport(&self) {
         let Some(transport) = self.transport() else { return };
         let report = Arc::downgrade(&self.report);
+        // Several threads notify: who read the state first may tell it last.
+        let tell = |report: &watch::Sender<Progress>, dtls: Dtls| {
+            report.send_if_modified(|progress| {
+                progress.dtls < dtls && {
+                    progress.dtls = dtls;
+                    true
+                }
+            });
+        };
         transport.connect_state_notify(move |transport| {
-            let Some(report) = report.upgrade() else { return };
-            let dtls = dtls_of(transport.state());
-            report.send_if_modified(|progress| std::mem::replace(&mut progress.dtls, dtls) != dtls);
+            if let Some(report) = report.upgrade() {
+                tell(&report, dtls_of(transport.state()));
+            }
         });
-        let dtls = dtls_of(transport.state());
-        self.report
-            .send_if_modified(|progress| dtls != Dtls::Pending && std::mem::replace(&mut progress.dtls, dtls) != dtls);
+        tell(&self.report, dtls_of(transport.state()));
     }
 
     /// Compares the certificate that the other side showed with those that its description names. `webrtcbin` 1.22 takes any: whoever is on
@@ -471,7 +492,13 @@ fn watch_elements(
                     if !admitted {
                         return gst::PadProbeReturn::Drop;
                     }
-                    arrivals.note();
+                    let last = match &probe.data {
+                        Some(gst::PadProbeData::Buffer(buffer)) => Some(buffer.as_ref()),
+                        Some(gst::PadProbeData::BufferList(buffers)) => buffers.iter().last(),
+                        _ => None,
+                    };
+                    let map = last.and_then(|buffer| buffer.map_readable().ok());
+                    arrivals.note(map.is_some_and(|datagram| Records::is_alert(&datagram)));
                     gst::PadProbeReturn::Ok
                 });
             }

@@ -15,6 +15,8 @@ const ALIVE: Duration = Duration::from_secs(2);
 pub(in crate::media) enum Turn {
     Lost,
     Found,
+    /// It is lost, and what came last was a goodbye that DTLS did not take for one: rarely, one that comes while the connection is new is passed over.
+    Left,
     /// Nothing ever came, and ICE has given up, which takes it longer than whoever is lost is waited for.
     Gone,
 }
@@ -38,7 +40,10 @@ impl Path {
         let arrivals = &connection.arrivals;
         // Who never sent anything cannot fall silent: libnice's own check remains.
         let silence = (arrivals.packets() > self.arrived).then(|| arrivals.silence());
-        self.judge(silence, connection.progress.borrow().ice)
+        match self.judge(silence, connection.progress.borrow().ice) {
+            Some(Turn::Lost) if arrivals.end_with_alert() => Some(Turn::Left),
+            turn => turn,
+        }
     }
 
     fn judge(&mut self, silence: Option<Duration>, ice: Ice) -> Option<Turn> {

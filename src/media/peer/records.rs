@@ -13,6 +13,7 @@ const MOST_OVERHEAD: usize = 72;
 /// A `Finished` before it is protected, in bytes: the handshake header and what is verified.
 const FINISHED: usize = 24;
 
+const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 
 /// Looks at one connection's incoming datagrams.
@@ -54,6 +55,12 @@ impl Records {
         true
     }
 
+    /// Whether a datagram that was admitted is a protected alert: a goodbye, if it is genuine.
+    pub(super) fn is_alert(datagram: &[u8]) -> bool {
+        let [ALERT, _, _, epoch_high, epoch_low, ..] = *datagram else { return false };
+        (epoch_high, epoch_low) != (0, 0)
+    }
+
     fn can_be_protected(&self, content: u8, length: usize, handshaking: impl Fn() -> bool) -> bool {
         let shown = length.saturating_sub(FINISHED);
         if content == HANDSHAKE && (LEAST_OVERHEAD..=MOST_OVERHEAD).contains(&shown) && handshaking() {
@@ -69,13 +76,19 @@ impl Records {
 mod tests {
     use super::*;
 
-    const ALERT: u8 = 21;
-
     fn record(content: u8, epoch: u8, length: usize) -> Vec<u8> {
         let [high, low] = (length as u16).to_be_bytes();
         let mut record = vec![content, 0xfe, 0xfd, 0, epoch, 0, 0, 0, 0, 0, 7, high, low];
         record.resize(13 + length, 0xab);
         record
+    }
+
+    #[test]
+    fn an_alert_is_known_once_it_is_protected() {
+        assert!(Records::is_alert(&record(ALERT, 1, 26)));
+        assert!(!Records::is_alert(&record(ALERT, 0, 2)));
+        assert!(!Records::is_alert(&record(HANDSHAKE, 1, 48)));
+        assert!(!Records::is_alert(&[ALERT]));
     }
 
     #[test]

@@ -302,6 +302,7 @@ impl Running {
         match secured.path.look(&self.negotiation.connection) {
             Some(Turn::Lost) => drop(self.events.send(Event::PathLost { call }).await),
             Some(Turn::Found) => drop(self.events.send(Event::PathFound { call }).await),
+            Some(Turn::Left) => return Err(PeerError::ClosedByCaller),
             Some(Turn::Gone) => return Err(PeerError::ConsentLost),
             None => {}
         }
