@@ -322,10 +322,13 @@ pub(super) fn start(
     media: Media,
     facts: Arc<Facts>,
 ) -> Result<Recordings, StoreError> {
+    let folder = Folder::at(settings.directory.clone());
+    // Before anything can be recorded. What fails here fails again in the recovery, which tells of it.
+    let _ = folder.make();
     let newest = store.recordings(&RecordingFilter::default(), 1)?;
     let newest = newest.first().map_or(0, |newest| newest.sidecar.id.0);
     let shelf = Arc::new(Shelf {
-        folder: Folder::at(settings.directory.clone()),
+        folder,
         settings,
         store,
         media,
